@@ -1,0 +1,113 @@
+"""The application factory: configuration, database, command line. No routes, no work at import."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from flask import Flask
+from flask_migrate import Migrate
+from sqlalchemy.engine import Engine
+
+import cli
+from config import Config, ConfigError, load_config
+from models import db
+from services.database import configure_sqlite
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """Make the app; without a configuration it is read from the environment.
+
+    A wrong environment ends the process with one clear line and exit code 2.
+    """
+    config = config or _config_or_exit(os.environ)
+    _make_data_dir(config)
+    _log_to(config.data_dir / "tallybridge.log")
+    app = Flask(__name__)
+    app.extensions["tallybridge.config"] = config
+    app.config.update(
+        SECRET_KEY=_secret_key(config),
+        SQLALCHEMY_DATABASE_URI=config.sqlalchemy_url,
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        TRUSTED_HOSTS=list(config.trusted_hosts) or None,
+        MAX_CONTENT_LENGTH=2_000_000,
+    )
+    db.init_app(app)
+    Migrate(app, db, directory=str(MIGRATIONS))
+    with app.app_context():
+        configure_sqlite(db.engine)
+    cli.register(app)
+    return app
+
+
+def engine_of(app: Flask) -> Engine:
+    """The database engine of an app."""
+    with app.app_context():
+        return db.engine
+
+
+def _config_or_exit(environ: Mapping[str, str]) -> Config:
+    try:
+        return load_config(environ)
+    except ConfigError as error:
+        _exit(str(error))
+
+
+def _make_data_dir(config: Config) -> None:
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _exit(f"TALLYBRIDGE_DATA_DIR: {config.data_dir} cannot be made: {error.strerror}")
+
+
+def _exit(problem: str) -> NoReturn:
+    sys.stderr.write(f"Tallybridge cannot start. {problem}\n")
+    raise SystemExit(2)
+
+
+def _log_to(file: Path) -> None:
+    """Keep what went wrong, with the vendors' request ids, where support will ask for it."""
+    logger = logging.getLogger("tallybridge")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    try:
+        handler = logging.FileHandler(file, delay=True, encoding="utf-8")
+    except OSError as error:
+        _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be written: {error.strerror}")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _secret_key(config: Config) -> str:
+    """The key that signs cookies: the one given, else one made once and kept beside the data."""
+    if config.secret_key is not None:
+        return config.secret_key.get_secret_value()
+    file = config.data_dir / "secret_key"
+    try:
+        if not file.exists():
+            _write_once(file, secrets.token_urlsafe(48))
+        return file.read_text(encoding="ascii")
+    except OSError as error:
+        _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be used: {error.strerror}")
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Make a private file with its whole content at once; of two processes, the first wins."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, encoding="ascii") as whole:
+        whole.write(text)
+        whole.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(whole.name, file)

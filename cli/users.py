@@ -1,0 +1,48 @@
+"""`users create`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy.orm import Session
+
+from cli.support import actor, echo_json, engine, json_option, now, told_plainly
+from models import Role
+from services.accounts import create_user
+
+users = AppGroup("users", help="People who may sign in.")
+
+
+@users.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file whose first line is the password; without it you are asked.",
+)
+@json_option
+@told_plainly
+def create(name: str, role: str, password_file: Path | None, *, as_json: bool) -> None:
+    """Make the account NAME."""
+    password = _password(password_file)
+    with Session(engine()) as session, session.begin():
+        create_user(
+            session, name=name, password=password, role=Role(role), actor=actor(), now=now()
+        )
+    if as_json:
+        echo_json({"user": name, "role": role})
+    else:
+        click.echo(f"Made the {role} {name}.")
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return asked
+    try:
+        return (file.read_text(encoding="utf-8").splitlines() or [""])[0]
+    except (OSError, UnicodeDecodeError):
+        raise click.UsageError(f"{file} cannot be read as text.") from None

@@ -1,0 +1,142 @@
+"""The settings that come from the environment: one typed value, read once.
+
+Every variable begins with `TALLYBRIDGE_`; each may also be given as `..._FILE`, the path of a file
+that holds the value (container secrets). An empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from cryptography.fernet import Fernet
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "TALLYBRIDGE_"
+ROOT = Path(__file__).resolve().parent
+
+
+class ConfigError(Exception):
+    """The environment is wrong; the message is one line that says which variable, and why."""
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Berlin") from None
+    return name
+
+
+def _database_url(url: str) -> str:
+    try:
+        name = make_url(url).get_backend_name()
+    except ArgumentError:
+        raise ValueError("it is not a database address like postgresql://host/name") from None
+    if name not in {"sqlite", "postgresql"}:
+        raise ValueError("only sqlite and postgresql are supported")
+    # SQLAlchemy would look for psycopg 2 otherwise.
+    return url.replace(f"{name}://", "postgresql+psycopg://", 1) if name == "postgresql" else url
+
+
+def _fernet_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for key in keys:
+        try:
+            Fernet(key.get_secret_value())
+        except ValueError:
+            raise ValueError("every key must be a Fernet key: 32 bytes, url-safe base64") from None
+    return keys
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Timezone = Annotated[str, AfterValidator(_known_timezone)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+FernetKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split), AfterValidator(_fernet_keys)]
+
+
+class Config(BaseModel):
+    """What product.md lists under "Settings from the environment". None means: not set there."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    data_dir: Path = ROOT / "data"
+    database_url: DatabaseUrl | None = None
+    secret_key: SecretStr | None = Field(default=None, min_length=16)
+    encryption_key: FernetKeys = ()
+    timezone: Timezone | None = None
+    read_only: bool = False
+    trusted_hosts: Names = ()
+    proxy_hops: int = Field(default=0, ge=0, le=10)
+    metrics_token: SecretStr | None = None
+
+    sophos_client_id: str | None = None
+    sophos_client_secret: SecretStr | None = None
+    sophos_id_url: str = "https://id.sophos.com"
+    sophos_api_url: str = "https://api.central.sophos.com"
+    connectwise_site: str | None = None
+    connectwise_company_id: str | None = None
+    connectwise_public_key: SecretStr | None = None
+    connectwise_private_key: SecretStr | None = None
+    connectwise_client_id: str | None = None
+    allowed_vendor_hosts: Names = ()
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database to use: the one named, else SQLite in the data directory."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'tallybridge.db'}"
+
+
+def load_config(environ: Mapping[str, str]) -> Config:
+    """Read the settings; raises ConfigError in one line for the first thing that is wrong."""
+    values = {name: _value(name, environ) for name in Config.model_fields}
+    _refuse_typos(environ)
+    try:
+        return Config.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise ConfigError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _value(name: str, environ: Mapping[str, str]) -> str | None:
+    variable = PREFIX + name.upper()
+    direct, path = environ.get(variable), environ.get(variable + "_FILE")
+    if direct and path:
+        raise ConfigError(f"{variable} and {variable}_FILE are both set; keep one of them")
+    if not path:
+        return direct or None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"{variable}_FILE: {path} cannot be read: {reason}") from None
+
+
+def _refuse_typos(environ: Mapping[str, str]) -> None:
+    """A misspelt READ_ONLY must not be ignored in silence."""
+    known = {PREFIX + name.upper() for name in Config.model_fields}
+    known |= {f"{name}_FILE" for name in known}
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            close = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
+            if close:
+                raise ConfigError(f"{variable} is not known; did you mean {close[0]}?")

@@ -1,0 +1,1 @@
+"""ConnectWise PSA as a client sees it."""

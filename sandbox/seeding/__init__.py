@@ -1,0 +1,1 @@
+"""Invented data for both vendors: believable, awkward where real data is, same for same seed."""

@@ -1,0 +1,227 @@
+"""Backup and restore: every table as one archive, the same for SQLite and PostgreSQL.
+
+The archive is a ZIP of one JSON-lines file a table and a manifest with the schema revision and a
+checksum of each. It holds what the database holds: no credentials, and of passwords only hashes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from models import Base
+from services.database import (
+    AlreadyLockedError,
+    DatabaseUnusableError,
+    alembic_config,
+    exclusive,
+    head,
+    revision,
+)
+
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+_BATCH = 1000
+
+
+class BackupError(Exception):
+    """The backup or restore did not happen; the message says why. Nothing was changed."""
+
+
+def backup(engine: Engine, target: Path, *, now: dt.datetime) -> int:
+    """Write a backup, consistent even while others write; returns the number of rows.
+
+    The file appears under its name only when it is whole. Raises BackupError.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise BackupError(f"{target} cannot be written: {error.strerror}.") from None
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as z:
+            rows = _write(engine, z, now)
+        partial.replace(target)
+    except OSError as error:
+        raise BackupError(f"{target} cannot be written: {error.strerror}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return rows
+
+
+def restore(engine: Engine, source: Path) -> int:
+    """Replace everything in the database by a backup, in one transaction; returns its rows.
+
+    A backup of an older version is brought to this version's schema. Raises BackupError when the
+    file is not a whole backup of this or an older version, or while a sync run is going on.
+    """
+    with _opened(source) as archive:
+        manifest = _manifest(archive)
+        try:
+            with exclusive(engine, "sync"), engine.connect() as connection, connection.begin():
+                _refuse_foreign(manifest)
+                _empty(connection)
+                alembic.command.upgrade(alembic_config(connection), manifest["revision"])
+                rows = _load(connection, archive, manifest)
+                alembic.command.upgrade(alembic_config(connection), "head")
+        except AlreadyLockedError:
+            raise BackupError(
+                "A sync run is going on. Nothing was changed; wait for it to end and try again."
+            ) from None
+        except (sa.exc.SQLAlchemyError, ValueError, KeyError) as error:
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise BackupError(
+                f"{source} cannot be restored: {reason}. Nothing was changed."
+            ) from None
+    return rows
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def _write(engine: Engine, archive: zipfile.ZipFile, now: dt.datetime) -> int:
+    tables: dict[str, dict[str, Any]] = {}
+    with _snapshot(engine) as connection:
+        at = revision(connection)
+        if at != head():
+            raise DatabaseUnusableError("The database is not at this version's schema.")
+        for table in Base.metadata.sorted_tables:
+            digest, count = hashlib.sha256(), 0
+            with archive.open(f"{table.name}.jsonl", "w") as file:
+                for line in _lines(connection, table):
+                    digest.update(line)
+                    file.write(line)
+                    count += 1
+            tables[table.name] = {"rows": count, "sha256": digest.hexdigest()}
+    manifest = {
+        "format": _FORMAT,
+        "revision": at,
+        "made_at": now.isoformat(),
+        "tables": tables,
+    }
+    archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
+    return sum(t["rows"] for t in tables.values())
+
+
+def _snapshot(engine: Engine) -> Connection:
+    """A connection whose transaction sees one moment of the database."""
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
+
+
+def _lines(connection: Connection, table: sa.Table) -> Iterator[bytes]:
+    """The rows as the database stores them: types of ours are not applied."""
+    columns = [sa.type_coerce(c, _raw(c.type)).label(c.name) for c in table.columns]
+    for row in connection.execute(sa.select(*columns).order_by(*table.primary_key)):
+        values = {k: _plain(v) for k, v in row._mapping.items()}
+        yield (json.dumps(values, ensure_ascii=False) + "\n").encode()
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _raw(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def _opened(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except OSError as error:
+        raise BackupError(f"{source} cannot be read: {error.strerror}.") from None
+    except zipfile.BadZipFile:
+        raise BackupError(
+            f"{source} is not a backup of Tallybridge. Nothing was changed."
+        ) from None
+
+
+def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
+        for name, table in manifest["tables"].items():
+            if _checksum(archive, f"{name}.jsonl") != table["sha256"]:
+                raise ValueError(name)
+    except (KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, OSError):
+        raise BackupError(
+            f"{archive.filename} is damaged, or not a backup of Tallybridge. Nothing was changed."
+        ) from None
+    return manifest
+
+
+def _checksum(archive: zipfile.ZipFile, name: str) -> str:
+    digest = hashlib.sha256()
+    with archive.open(name) as file:
+        for line in file:
+            digest.update(line)
+    return digest.hexdigest()
+
+
+def _refuse_foreign(manifest: dict[str, Any]) -> None:
+    known = {table.name for table in Base.metadata.sorted_tables}
+    foreign = set(manifest["tables"]) - known
+    if manifest.get("format") != _FORMAT or foreign:
+        raise ValueError("it was made by a newer version of Tallybridge")
+
+
+def _empty(connection: Connection) -> None:
+    metadata = sa.MetaData()
+    metadata.reflect(connection)
+    metadata.drop_all(connection)
+
+
+def _load(connection: Connection, archive: zipfile.ZipFile, manifest: dict[str, Any]) -> int:
+    metadata = sa.MetaData()
+    metadata.reflect(connection)
+    total = 0
+    for table in metadata.sorted_tables:
+        if table.name not in manifest["tables"]:
+            continue
+        with archive.open(f"{table.name}.jsonl") as file:
+            rows = [_row(table, json.loads(line)) for line in file]
+        for batch in _batches(rows):
+            connection.execute(sa.insert(table), batch)
+        _continue_numbering(connection, table)
+        total += len(rows)
+    return total
+
+
+def _row(table: sa.Table, values: dict[str, Any]) -> dict[str, Any]:
+    """Dates as the driver wants them; everything else is as it was stored."""
+    parse = {sa.DateTime: dt.datetime.fromisoformat, sa.Date: dt.date.fromisoformat}
+    for column in table.columns:
+        value = values.get(column.name)
+        for kind, read in parse.items():
+            if isinstance(value, str) and isinstance(column.type, kind):
+                values[column.name] = read(value)
+    return values
+
+
+def _batches(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]
+
+
+def _continue_numbering(connection: Connection, table: sa.Table) -> None:
+    """PostgreSQL counts ids on its own; go on after the highest one restored."""
+    if connection.dialect.name != "postgresql" or "id" not in table.columns:
+        return
+    sequence = sa.func.pg_get_serial_sequence(table.name, "id")
+    highest = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 1)).scalar_subquery()
+    connection.execute(sa.select(sa.func.setval(sequence, highest)))

@@ -1,0 +1,146 @@
+"""The engine's ways: how SQLite behaves under several processes, and the schema's version."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import alembic.script
+import alembic.util
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.engine import Connection, Engine
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+BUSY_TIMEOUT_MS = 15_000
+
+
+class DatabaseUnusableError(Exception):
+    """The database cannot be used; the message says why and what to do."""
+
+
+class AlreadyLockedError(Exception):
+    """Somebody else holds the lock."""
+
+
+def configure_sqlite(engine: Engine) -> None:
+    """Make SQLite safe for several processes; does nothing for other databases.
+
+    Transactions begin IMMEDIATE: one that reads first and writes later would otherwise fail with
+    "database is locked" however long it is willing to wait.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def exclusive(engine: Engine, name: str) -> Iterator[None]:
+    """Hold the lock `name` for this database; it ends with the process, however that dies.
+
+    A file beside the SQLite database, or an advisory lock of PostgreSQL. Raises
+    AlreadyLockedError at once when another process holds it.
+    """
+    if engine.dialect.name == "postgresql":
+        with _advisory_lock(engine, name):
+            yield
+    else:
+        with _file_lock(Path(f"{engine.url.database}.{name}.lock")):
+            yield
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
+    key = sa.func.hashtext(f"tallybridge {name}")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+            raise AlreadyLockedError(name)
+        try:
+            yield
+        finally:
+            connection.scalar(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyLockedError(path.name) from None
+        yield
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to this version of Tallybridge; does nothing when it is there already.
+
+    Raises DatabaseUnusableError when a newer version made the database, or it cannot be opened.
+    """
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            if current == head():
+                return
+            _refuse_newer(current)
+        with exclusive(engine, "migrate"), engine.connect() as connection:
+            alembic.command.upgrade(alembic_config(connection), "head")
+            connection.commit()
+    except AlreadyLockedError:
+        raise DatabaseUnusableError(
+            "Another Tallybridge is upgrading the database; try again in a moment."
+        ) from None
+    except (sa.exc.OperationalError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise DatabaseUnusableError(
+            f"The database cannot be opened: {str(reason).strip()}. Check that "
+            "TALLYBRIDGE_DATA_DIR or TALLYBRIDGE_DATABASE_URL is right and writable."
+        ) from None
+
+
+def head() -> str | None:
+    """The newest schema revision that this version knows."""
+    return alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema revision of a database; None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def alembic_config(connection: Connection) -> alembic.config.Config:
+    """Alembic's configuration, bound to one connection."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _refuse_newer(current: str | None) -> None:
+    if current is None:
+        return
+    try:
+        alembic.script.ScriptDirectory(str(MIGRATIONS)).get_revision(current)
+    except alembic.util.CommandError:
+        raise DatabaseUnusableError(
+            f"The database has schema {current}, which this version of Tallybridge does not know: "
+            "a newer version made it. Nothing was changed; run that version, or restore a backup."
+        ) from None

@@ -1,0 +1,216 @@
+"""The journal of writes: the intent is stored before each call, the outcome after it.
+
+Whatever happens between the two, the next start knows that a call may have gone out, and what it
+would have done. Ownership changes in the same transaction as the outcome it follows from.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+import models
+from models import ChangeState
+from services import audit
+from services.context import SyncContext
+from services.sync.model import (
+    Addition,
+    Change,
+    ChangeKind,
+    Plan,
+    Situation,
+    Source,
+    UsageRecord,
+)
+from services.sync.words import number
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a write. `addition_id` and `catalog_item_id` name what was made."""
+
+    state: ChangeState
+    error: str | None = None
+    addition_id: int | None = None
+    catalog_item_id: int | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """The journal of one run, for use by several threads."""
+
+    context: SyncContext
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def intend(self, change_id: int, known_additions: Iterable[int]) -> None:
+        """Store that the call for this change is about to go out.
+
+        `known_additions` are the additions that stand at its place already, so that a new one can
+        be told from them when the answer gets lost.
+        """
+        with self._lock, self.context.session() as session, session.begin():
+            row = session.get_one(models.Change, change_id)
+            row.state = ChangeState.APPLYING
+            row.intended_at = self.context.now()
+            row.known_additions = sorted(known_additions)
+
+    def settle(self, change_id: int, outcome: Outcome) -> None:
+        """Store what came of it, and what follows: ownership, mapping, audit."""
+        with self._lock, self.context.session() as session, session.begin():
+            settle(session, self.context, change_id, outcome)
+
+    def skip(self, change_ids: Iterable[int], why: str) -> None:
+        """Store that these changes were not tried, and why."""
+        with self._lock, self.context.session() as session, session.begin():
+            for change_id in change_ids:
+                row = session.get_one(models.Change, change_id)
+                row.state, row.error = ChangeState.SKIPPED, why
+                row.settled_at = self.context.now()
+
+
+def store_plan(session: Session, run: models.SyncRun, plan: Plan, situation: Situation) -> None:
+    """Keep the plan: one row a change, with everything that is needed to apply and explain it."""
+    for change in plan.changes:
+        session.add(change_row(run.id, change, _standing(change, situation)))
+    for finding in plan.findings:
+        session.add(
+            models.Finding(
+                run_id=run.id,
+                kind=finding.kind,
+                subject=finding.subject,
+                message=finding.message,
+                advice=finding.advice,
+            )
+        )
+
+
+def change_row(run_id: int, change: Change, known_additions: list[int]) -> models.Change:
+    """The row of a planned change."""
+    pending = isinstance(change.item, str)
+    return models.Change(
+        run_id=run_id,
+        kind=change.kind,
+        state=ChangeState.HELD if change.held else ChangeState.PLANNED,
+        tenant_id=change.tenant_id,
+        agreement_id=change.agreement_id,
+        addition_id=change.addition_id,
+        catalog_item_id=None if pending else change.item,
+        new_identifier=change.item if pending else None,
+        product_key=change.product_key,
+        product_name=change.product_name,
+        before=change.before,
+        after=change.after,
+        unit_price=change.unit_price,
+        effective_date=change.effective_date,
+        cancelled_date=change.cancelled_date,
+        sets_quantity=change.sets_quantity,
+        reason=change.reason,
+        held=change.held,
+        group=change.group,
+        sources=[list(source) for source in sorted(change.sources)],
+        explanation=[_explained(record) for record in change.records],
+        known_additions=known_additions,
+    )
+
+
+def settle(
+    session: Session, context: SyncContext, change_id: int, outcome: Outcome
+) -> models.Change:
+    """Store an outcome within the caller's transaction."""
+    row = session.get_one(models.Change, change_id)
+    row.state, row.error = outcome.state, outcome.error
+    row.settled_at = context.now()
+    row.addition_id = outcome.addition_id or row.addition_id
+    row.catalog_item_id = outcome.catalog_item_id or row.catalog_item_id
+    if outcome.state is ChangeState.APPLIED:
+        if row.kind is ChangeKind.CREATE_PRODUCT:
+            _map_product(session, row)
+        else:
+            _own(session, context, row)
+        _audit(session, context, row)
+    return row
+
+
+def _own(session: Session, context: SyncContext, row: models.Change) -> None:
+    owned = session.get(models.OwnedAddition, row.addition_id)
+    new = owned is None
+    if owned is None:
+        owned = models.OwnedAddition(addition_id=row.addition_id)
+        session.add(owned)
+    assert row.agreement_id is not None and row.catalog_item_id is not None  # noqa: S101, PT018
+    owned.agreement_id = row.agreement_id
+    owned.catalog_item_id = row.catalog_item_id
+    owned.updated_at = context.now()
+    if row.kind is ChangeKind.CANCEL:
+        owned.ended_at = context.now()
+        owned.quantity = Decimal(0) if row.sets_quantity else (row.before or Decimal(0))
+    else:
+        owned.ended_at = None
+        owned.quantity = row.after or Decimal(0)
+    if row.sources or new:
+        owned.sources = row.sources
+
+
+def _map_product(session: Session, row: models.Change) -> None:
+    """Map the Sophos product to its default product, unless a person mapped it meanwhile."""
+    product = session.get_one(models.ProductMapping, row.product_key)
+    if product.catalog_item_id is None:
+        product.catalog_item_id = row.catalog_item_id
+        product.catalog_item_identifier = row.new_identifier
+    if row.new_identifier is not None:
+        session.execute(
+            sa.update(models.Change)
+            .where(
+                models.Change.run_id == row.run_id,
+                models.Change.new_identifier == row.new_identifier,
+            )
+            .values(catalog_item_id=row.catalog_item_id)
+        )
+
+
+def _audit(session: Session, context: SyncContext, row: models.Change) -> None:
+    subject = (
+        f"product {row.product_key}"
+        if row.kind is ChangeKind.CREATE_PRODUCT
+        else f"addition {row.addition_id} on agreement {row.agreement_id}"
+    )
+    audit.record(
+        session,
+        at=context.now(),
+        actor=row.approved_by or context.actor,
+        action=f"sync.{row.kind.value}",
+        subject=subject,
+        before=None if row.before is None else {"quantity": number(row.before)},
+        after={"catalog_item_id": row.catalog_item_id}
+        if row.kind is ChangeKind.CREATE_PRODUCT
+        else {"quantity": number(row.after), "why": row.reason},
+        run_id=row.run_id,
+    )
+
+
+def _standing(change: Change, situation: Situation) -> list[int]:
+    additions: Iterable[Addition] = situation.additions.get(change.agreement_id or 0, ())
+    return sorted(a.id for a in additions if a.catalog_item_id == change.item)
+
+
+def _explained(record: UsageRecord) -> dict[str, object]:
+    source = Source(record.tenant_id, record.product_key)
+    return {
+        "tenant_id": source.tenant_id,
+        "product_key": source.product_key,
+        "quantity": number(record.quantity),
+        "lines": [
+            {
+                "order": line.order,
+                "serial": line.serial,
+                "name": line.product_name,
+                "quantity": number(line.quantity),
+            }
+            for line in record.lines
+        ],
+    }

@@ -1,0 +1,129 @@
+"""Sophos' reports as we keep them: what was read, which tenants and products it showed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+import models
+from services.sync.model import Month, Tenant, UsageLine
+
+
+def store_report(
+    session: Session, month: Month, lines: Sequence[UsageLine], *, now: dt.datetime
+) -> models.UsageReport:
+    """Keep a complete report; the one kept last is returned again when nothing changed in it."""
+    fingerprint = _fingerprint(lines)
+    latest = session.scalar(
+        sa.select(models.UsageReport)
+        .where(models.UsageReport.month == str(month))
+        .order_by(models.UsageReport.id.desc())
+        .limit(1)
+    )
+    if latest is not None and latest.fingerprint == fingerprint:
+        return latest
+    report = models.UsageReport(
+        month=str(month), fingerprint=fingerprint, read_at=now, tenant_ids=[]
+    )
+    session.add(report)
+    session.flush()
+    if lines:
+        session.execute(sa.insert(models.UsageLine), [_row(report.id, line) for line in lines])
+    return report
+
+
+def trusted_tenants(session: Session, month: Month) -> frozenset[str]:
+    """The tenants of the last trusted report of this month, else of the month before."""
+    for candidate in (month, month.previous):
+        ids = session.scalar(
+            sa.select(models.UsageReport.tenant_ids)
+            .where(models.UsageReport.month == str(candidate), models.UsageReport.trusted)
+            .order_by(models.UsageReport.id.desc())
+            .limit(1)
+        )
+        if ids is not None:
+            return frozenset(ids)
+    return frozenset()
+
+
+def register_tenants(session: Session, tenants: Iterable[Tenant], *, now: dt.datetime) -> None:
+    """Make a row for every tenant seen first, and keep the newest names. Sync starts off."""
+    known = {row.tenant_id: row for row in session.scalars(sa.select(models.TenantMapping))}
+    for tenant in tenants:
+        row = known.get(tenant.id)
+        if row is None:
+            row = models.TenantMapping(tenant_id=tenant.id, first_seen_at=now, tenant_name="")
+            session.add(row)
+        row.tenant_name = tenant.name
+        row.billing_type = tenant.billing_type
+        row.status = tenant.status
+
+
+def register_products(
+    session: Session,
+    month: Month,
+    lines: Iterable[UsageLine],
+    *,
+    sync_new: bool,
+    now: dt.datetime,
+) -> None:
+    """Make a row for every Sophos product seen first, and keep the newest name of each.
+
+    The code is the product's identity, names change: older ones are remembered. An older month
+    never brings an older name back.
+    """
+    known = {row.product_key: row for row in session.scalars(sa.select(models.ProductMapping))}
+    newest: dict[str, UsageLine] = {}
+    for line in sorted(lines, key=lambda each: (each.product_key, each.product_name)):
+        newest.setdefault(line.product_key, line)
+    for key, line in newest.items():
+        row = known.get(key)
+        if row is None:
+            session.add(
+                models.ProductMapping(
+                    product_key=key,
+                    product_name=line.product_name,
+                    product_group=line.product_group,
+                    earlier_names=[],
+                    last_month=str(month),
+                    sync=sync_new,
+                    first_seen_at=now,
+                )
+            )
+        elif row.last_month <= str(month):
+            row.last_month = str(month)
+            _rename(row, line.product_name)
+
+
+def _rename(row: models.ProductMapping, name: str) -> None:
+    if name != row.product_name:
+        row.earlier_names = [*(n for n in row.earlier_names if n != name), row.product_name]
+        row.product_name = name
+
+
+def _fingerprint(lines: Iterable[UsageLine]) -> str:
+    rows = sorted(
+        json.dumps([line.tenant_id, line.serial, line.product_key, line.order, str(line.quantity)])
+        for line in lines
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _row(report_id: int, line: UsageLine) -> dict[str, object]:
+    return {
+        "report_id": report_id,
+        "tenant_id": line.tenant_id,
+        "product_key": line.product_key,
+        "product_name": line.product_name,
+        "quantity": line.quantity,
+        "serial": line.serial,
+        "account_name": line.account_name,
+        "order": line.order,
+        "unit_price": line.unit_price,
+        "currency": line.currency,
+    }
