@@ -55,28 +55,26 @@ def _changes(
     changes: Iterable[models.Change], names: Mapping[str, str], items: Mapping[int, str]
 ) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Customer", "ConnectWise product", "What"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("Customer and product", overflow="fold")
+    table.add_column("What")
     table.add_column("Before", justify="right")
     table.add_column("")
     table.add_column("After", justify="right")
-    table.add_column("Id", justify="right", style="dim")
     table.add_column("State")
+    table.add_column("Id", justify="right", style="dim")
     table.add_column("Why", overflow="fold", ratio=1)
     shown = None
     for change in sorted(changes, key=lambda c: (_customer(c, names).casefold(), c.id)):
         customer = _customer(change, names)
-        heading = customer if customer != shown else ""
-        if heading and shown is not None:
-            table.add_section()
-        shown = customer
+        if customer != shown:
+            table.add_row(Text.assemble((plain(customer[:_NAME_WIDTH]).plain, "bold")))
+            shown = customer
         table.add_row(
-            plain(heading[:_NAME_WIDTH]),
-            plain(_item(change, items)),
+            Text("  ") + plain(_item(change, items)),
             change.kind.value.replace("_", " "),
             *_numbers(change),
-            str(change.id),
             Text(change.state.value, style=_STYLES.get(change.state, "")),
+            str(change.id),
             plain(f"{why(change)}. {change.error}" if change.error else why(change)),
         )
     return table
@@ -96,7 +94,7 @@ def _customer(change: models.Change, names: Mapping[str, str]) -> str:
 
 def _item(change: models.Change, items: Mapping[int, str]) -> str:
     known = items.get(change.catalog_item_id or 0)
-    return known or change.new_identifier or f"#{change.catalog_item_id}"
+    return change.new_identifier or known or f"#{change.catalog_item_id}"
 
 
 def _findings(findings: Iterable[models.Finding]) -> Table:

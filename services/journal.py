@@ -91,7 +91,6 @@ def store_plan(session: Session, run: models.SyncRun, plan: Plan, situation: Sit
 
 def change_row(run_id: int, change: Change, known_additions: list[int]) -> models.Change:
     """The row of a planned change."""
-    pending = isinstance(change.item, str)
     return models.Change(
         run_id=run_id,
         kind=change.kind,
@@ -99,8 +98,8 @@ def change_row(run_id: int, change: Change, known_additions: list[int]) -> model
         tenant_id=change.tenant_id,
         agreement_id=change.agreement_id,
         addition_id=change.addition_id,
-        catalog_item_id=None if pending else change.item,
-        new_identifier=change.item if pending else None,
+        catalog_item_id=change.item if isinstance(change.item, int) else None,
+        new_identifier=change.item if isinstance(change.item, str) else change.identifier,
         product_key=change.product_key,
         product_name=change.product_name,
         before=change.before,

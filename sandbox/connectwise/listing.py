@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +15,8 @@ from sandbox.wire import Answer, Request, json_answer
 
 DEFAULT_PAGE_SIZE = 25
 MAX_PAGE_SIZE = 1000
+# Texts that may speak of `_info`, which is kept beside the records.
+NEEDS_INFO = re.compile("_info|lastUpdated|updatedBy")
 WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -98,7 +101,7 @@ def _matching(table: Table, query: dict[str, str]) -> list[Record]:
         text = query.get(name, "").strip()
         if text:
             test = parse(text, table.fields, lists=name == "childConditions")
-            rows = _passing(rows, table, test, needs_info="last" in text or "updatedBy" in text)
+            rows = _passing(rows, table, test, needs_info=bool(NEEDS_INFO.search(text)))
     return rows
 
 
@@ -116,11 +119,16 @@ def _ordered(rows: list[Record], table: Table, order: str) -> list[Record]:
         kind = kind_of(path, table.fields)
         if kind in (None, "reference", "list") or direction not in ("asc", "desc"):
             raise bad_request(f"orderBy is invalid: '{part}'")
-        read = getter(path)
-
-        def key(row: Record) -> tuple[bool, Any]:
-            value = read({**row, "_info": table.info[row["id"]]})  # noqa: B023 - used at once
-            return value is not None, value.casefold() if isinstance(value, str) else value or 0
-
-        rows = sorted(rows, key=key, reverse=direction == "desc")
+        rows = sorted(rows, key=_sort_key(table, path), reverse=direction == "desc")
     return rows
+
+
+def _sort_key(table: Table, path: str) -> Callable[[Record], tuple[bool, Any]]:
+    """What a record is ordered by: absent values first, texts without regard to case."""
+    read, needs_info = getter(path), NEEDS_INFO.search(path)
+
+    def key(row: Record) -> tuple[bool, Any]:
+        value = read({"_info": table.info[row["id"]]} if needs_info else row)
+        return value is not None, value.casefold() if isinstance(value, str) else value or 0
+
+    return key

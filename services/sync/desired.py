@@ -15,6 +15,7 @@ from services.sync.findings import (
     item_findings,
     negative_finding,
     new_products,
+    price_missing,
     unassigned_findings,
     unmapped_product,
     unmapped_tenants,
@@ -237,6 +238,8 @@ def _items_of(
             continue
         item = situation.items.get(product.catalog_item_id)
         findings += item_findings(product, item)
+        if item is not None and _is_default(item, product, situation) and not item.price:
+            findings.append(price_missing(product, item.identifier))
         if item is not None and not item.is_bundle:
             items[product.product_key] = item.id
     unmapped = [p for p in unmapped if quantities[p.product_key] > 0]
@@ -251,6 +254,9 @@ def _items_of(
         change = _product_change(product, identifier, situation)
         items[product.product_key] = change.item
         changes.append(change)
+        existing = situation.items.get(change.item) if isinstance(change.item, int) else None
+        if existing is None or not existing.price:
+            findings.append(price_missing(product, identifier))
     return items, changes, findings
 
 
@@ -288,6 +294,13 @@ def _default_products(
         )
 
 
+def _is_default(item: CatalogItem, product: ProductMapping, situation: Situation) -> bool:
+    """Whether the item bears the identifier of this product's default product."""
+    return item.identifier == default_identifier(
+        situation.rules.default_identifier, product.product_key
+    )
+
+
 def _item_named(identifier: str, situation: Situation) -> CatalogItem | None:
     wanted = identifier.casefold()
     matches = [i for i in situation.items.values() if i.identifier.casefold() == wanted]
@@ -297,11 +310,10 @@ def _item_named(identifier: str, situation: Situation) -> CatalogItem | None:
 def _product_change(product: ProductMapping, identifier: str, situation: Situation) -> Change:
     existing = _item_named(identifier, situation)
     name = f"{product.product_name} ({product.product_key})"
-    reason = (
-        f"{name} has usage and no mapping; ConnectWise already has an active product {identifier}, "
-        "which it is mapped to"
+    reason = f"{name} has usage and no mapping: " + (
+        "ConnectWise has an active product of that identifier, which it is mapped to"
         if existing
-        else f"{name} has usage and no mapping; the default product {identifier} is made and mapped"
+        else "a default product is made and mapped"
     )
     return Change(
         kind=ChangeKind.CREATE_PRODUCT,
@@ -313,4 +325,5 @@ def _product_change(product: ProductMapping, identifier: str, situation: Situati
         reason=reason,
         product_key=product.product_key,
         product_name=product.product_name,
+        identifier=identifier,
     )

@@ -60,6 +60,17 @@ def conflict(product: ProductMapping, identifier: str, problem: str) -> Finding:
     )
 
 
+def price_missing(product: ProductMapping, identifier: str) -> Finding:
+    """A default product is made without a price: a person has to set it in ConnectWise."""
+    return Finding(
+        FindingKind.PRICE_MISSING,
+        product.product_key,
+        f"{identifier}, the default product of {product.product_name} ({product.product_key}), "
+        "has no price; its additions are billed at 0 until it has one.",
+        "Set its price in ConnectWise, and the unit price of the additions made so far.",
+    )
+
+
 def unassigned_findings(lines: Iterable[UsageLine]) -> Iterator[Finding]:
     """Lines that belong to no tenant, one finding per device and product."""
     by_device: defaultdict[tuple[str, str], list[UsageLine]] = defaultdict(list)

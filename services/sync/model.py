@@ -360,6 +360,7 @@ class Change:
     unit_price: Decimal | None = None
     product_key: str | None = None
     product_name: str | None = None
+    identifier: str | None = None
 
     @property
     def money(self) -> Decimal | None:

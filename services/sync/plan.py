@@ -177,7 +177,7 @@ class _Comparison:
             ChangeKind.ADOPT,
             desired,
             addition,
-            held="this addition was not made by us: approve once to let us keep it right",
+            held="not made by us; approve once to let us keep it right",
         )
 
     def _change(

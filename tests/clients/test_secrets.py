@@ -14,7 +14,6 @@ import responses
 from services.clients.connectwise import ConnectWiseAccess
 from services.clients.errors import VendorError
 from services.clients.sophos import SophosAccess
-from services.sync.model import Month
 from tests.clients.doubles import (
     API,
     BASE,
@@ -71,9 +70,9 @@ def test_sophos_echoing_secrets(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     add_sophos_login(net)
-    net.get(f"{API}/partner/v1/billing/usage/2026/10", **answer)
+    net.get(f"{API}/partner/v1/tenants", **answer)
     with pytest.raises(VendorError) as caught:
-        sophos_client(clock).usage(Month(2026, 10))
+        sophos_client(clock).tenants()
     assert_no_secret(text_of(caught.value, caplog))
 
 

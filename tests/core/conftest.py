@@ -14,7 +14,7 @@ _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 settings.register_profile(
     "ci",
-    max_examples=100,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     database=None,

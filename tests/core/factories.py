@@ -176,3 +176,8 @@ def firewall(serial: str, tenant_id: str | None, billing: str | None = None) -> 
 
 def _dec(value: float | str | Decimal) -> Decimal:
     return Decimal(str(value))
+
+
+def facts(*values: object) -> tuple[object, ...]:
+    """Several things side by side, to compare with plain numbers."""
+    return values

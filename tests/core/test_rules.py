@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.core.factories import (
     addition,
     agreement,
     changes,
+    facts,
     findings,
     firewall,
     guarded,
@@ -42,7 +44,7 @@ F = FindingKind
 
 def test_several_lines_of_one_tenant_and_product_add_up() -> None:
     change = only_change(situation([line("t1", "P1", 2), line("t1", "P1", 3)]))
-    assert (change.kind, change.after, change.before) == (K.CREATE, 5, None)
+    assert facts(change.kind, change.after, change.before) == (K.CREATE, 5, None)
     assert change.reason == "Sophos: P1 5 (2 lines); billed from 2026-10-01"
 
 
@@ -72,7 +74,7 @@ def test_one_tenants_products_may_go_to_different_agreements() -> None:
         [line("t1", "P1", 1), line("t1", "P2", 2)],
         tenants=[tenant(agreements_by_product={"P2": 11})],
     )
-    assert [(c.agreement_id, c.after) for c in changes(s)] == [(10, 1), (11, 2)]
+    assert [facts(c.agreement_id, c.after) for c in changes(s)] == [(10, 1), (11, 2)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_lines_without_a_tenant_go_by_serial_number_a_persons_choice_first() -> 
         firewalls=[firewall("S1", None, "t1"), firewall("S2", "t1")],
         serial_assignments={"S2": "t2"},
     )
-    assert [(c.agreement_id, c.after) for c in changes(s)] == [(10, 5), (11, 2)]
+    assert [facts(c.agreement_id, c.after) for c in changes(s)] == [(10, 5), (11, 2)]
 
 
 def test_a_line_that_names_its_tenant_is_not_moved_by_its_serial_number() -> None:
@@ -181,7 +183,7 @@ def test_usage_without_a_mapping_makes_a_default_product_first() -> None:
     assert (made.kind, made.item, made.product_key) == (K.CREATE_PRODUCT, "Sophos_P1", "P1")
     assert (made.product_name, made.tenant_id, made.agreement_id) == ("Name P1", None, None)
     assert "the default product Sophos_P1 is made and mapped" in made.reason
-    assert (create.kind, create.item, create.after) == (K.CREATE, "Sophos_P1", 5)
+    assert facts(create.kind, create.item, create.after) == (K.CREATE, "Sophos_P1", 5)
     assert create.unit_price is None
 
 
@@ -269,7 +271,12 @@ def test_none_is_created_one_of_ours_updated_a_right_one_left() -> None:
     old = addition(1, 5)
     base = situation([line("t1", "P1", 7)], additions=[old], owned=[ours(old)])
     change = only_change(base)
-    assert (change.kind, change.addition_id, change.before, change.after) == (K.UPDATE, 1, 5, 7)
+    assert facts(change.kind, change.addition_id, change.before, change.after) == (
+        K.UPDATE,
+        1,
+        5,
+        7,
+    )
     assert change.held is None
     assert change.money == 4
     assert change.tenant_id == "t1"
@@ -280,14 +287,14 @@ def test_none_is_created_one_of_ours_updated_a_right_one_left() -> None:
 
 def test_an_addition_that_is_not_ours_is_adopted_only_after_a_person_said_so() -> None:
     change = only_change(situation([line("t1", "P1", 7)], additions=[addition(1, 5)]))
-    assert (change.kind, change.before, change.after) == (K.ADOPT, 5, 7)
+    assert facts(change.kind, change.before, change.after) == (K.ADOPT, 5, 7)
     assert change.held
     assert "not made by us" in change.held
 
 
 def test_an_equal_addition_that_is_not_ours_still_has_to_be_adopted() -> None:
     change = only_change(situation([line("t1", "P1", 5)], additions=[addition(1, 5)]))
-    assert (change.kind, change.before, change.after) == (K.ADOPT, 5, 5)
+    assert facts(change.kind, change.before, change.after) == (K.ADOPT, 5, 5)
 
 
 def test_no_usage_adopts_nothing_and_creates_nothing() -> None:
@@ -340,7 +347,7 @@ def test_what_a_person_edited_to_the_right_number_is_confirmed() -> None:
     old = addition(1, 7)
     s = situation([line("t1", "P1", 7)], additions=[old], owned=[ours(old, quantity=5)])
     (owned,) = plan_of(s).confirmed
-    assert (changes(s), owned.quantity) == ([], 7)
+    assert facts(changes(s), owned.quantity) == ([], 7)
 
 
 @pytest.mark.parametrize("rule", UsageEnded)
@@ -399,7 +406,11 @@ def test_a_remapped_product_ends_the_old_addition_and_makes_the_new_in_one_group
         [line("t1", "P1", 5)], products=[product("P1", 200)], additions=[old], owned=[ours(old)]
     )
     cancel, create = changes(s)
-    assert (cancel.kind, cancel.after, cancel.cancelled_date) == (K.CANCEL, 0, dt.date(2026, 9, 30))
+    assert facts(cancel.kind, cancel.after, cancel.cancelled_date) == (
+        K.CANCEL,
+        0,
+        dt.date(2026, 9, 30),
+    )
     assert (cancel.tenant_id, cancel.item, cancel.sets_quantity) == ("t1", 100, False)
     assert cancel.reason == "P1 of Tenant t1 is now billed elsewhere; this addition ends"
     assert (create.kind, create.item, create.effective_date) == (
@@ -444,7 +455,7 @@ def test_a_part_that_moves_makes_the_rest_smaller_in_the_same_group() -> None:
         rules=NO_RAILS,
     )
     less, more = changes(s)
-    assert (less.before, less.after, more.before, more.after) == (10, 6, 1, 5)
+    assert facts(less.before, less.after, more.before, more.after) == (10, 6, 1, 5)
     assert less.group == more.group is not None
 
 
@@ -500,7 +511,8 @@ def test_seats_that_move_to_nothing_because_they_are_zero_end_the_old_addition()
         [line("t1", "P1", 0)], products=[product("P1", 200)], additions=[old], owned=[ours(old)]
     )
     change = only_change(s)
-    assert (change.kind, change.held) == (K.CANCEL, "a drop to zero from 5")
+    assert change.kind is K.CANCEL
+    assert (change.held or "").startswith("a drop to zero from 5")
 
 
 # --- switched off, unmapped ---------------------------------------------------------------------
@@ -519,7 +531,7 @@ def test_seats_that_move_to_nothing_because_they_are_zero_end_the_old_addition()
     ],
 )
 def test_what_is_off_or_unmapped_stays_and_that_is_shown(
-    more: dict[str, object], kind: FindingKind, what: str
+    more: dict[str, Any], kind: FindingKind, what: str
 ) -> None:
     old = addition(1, 5)
     s = situation([line("t1", "P1", 9)], additions=[old], owned=[ours(old)], rules=NO_RAILS, **more)
@@ -589,7 +601,7 @@ def test_usage_that_ended_is_asked_about_or_zero_or_cancelled(
         rules=dataclasses.replace(NO_RAILS, usage_ended=rule),
     )
     change = only_change(s)
-    assert (change.kind, change.after, bool(change.held)) == (kind, 0, held)
+    assert facts(change.kind, change.after, bool(change.held)) == (kind, 0, held)
     assert change.reason == "Sophos' report for 2026-10 has no usage of P1 of Tenant t1"
     if kind is K.CANCEL:
         assert change.cancelled_date == dt.date(2026, 9, 30)
@@ -890,7 +902,7 @@ def test_a_second_run_in_the_same_month_changes_only_what_changed() -> None:
     assert changes(world.situation) == []
     usage = [line("t1", "P1", 5), line("t1", "P2", 6)]
     again = dataclasses.replace(world.situation, usage=usage)
-    assert [(c.kind, c.item, c.after) for c in changes(again)] == [(K.UPDATE, 200, 6)]
+    assert [facts(c.kind, c.item, c.after) for c in changes(again)] == [(K.UPDATE, 200, 6)]
 
 
 def test_a_renamed_product_stays_the_same_product() -> None:

@@ -197,7 +197,7 @@ def test_groups_do_not_depend_on_the_order_of_joining(
 
 
 def test_targets_are_in_a_total_order() -> None:
-    assert sorted(reversed(TARGETS), key=target_order) == [
+    assert sorted(set(TARGETS), key=target_order) == [
         Target(1, "a"), Target(1, 5), Target(1, 7), Target(2, "a"), Target(2, 5), Target(2, 7)
     ]  # fmt: skip
 
@@ -243,7 +243,7 @@ def test_the_fingerprint_is_of_the_meaning_not_of_the_words() -> None:
         {"held": "why"},
         {"group": "g"},
     ):
-        assert fingerprint([dataclasses.replace(BASE, **same)]) == fingerprint([BASE])  # type: ignore[arg-type]
+        assert fingerprint([dataclasses.replace(BASE, **same)]) == fingerprint([BASE])
 
 
 def test_the_fingerprint_does_not_depend_on_the_order() -> None:

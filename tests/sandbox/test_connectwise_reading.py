@@ -13,6 +13,7 @@ from tests.sandbox.callers import (
     ConnectWise,
     connectwise_with,
     quick,
+    replacing,
 )
 
 CATALOG = "/procurement/catalog"
@@ -174,6 +175,13 @@ def test_order(connectwise: ConnectWise) -> None:
     assert keys == sorted(keys)
     for order in ("nothing", "price sideways", "category"):
         assert connectwise.get(CATALOG, orderBy=order).status_code == 400
+
+
+def test_order_by_last_change(psa: ConnectWise) -> None:
+    changed = psa.patch(f"{CATALOG}/1005", replacing("price", 77))
+    assert changed.status_code == 200
+    for path in ("lastUpdated", "_info/lastUpdated"):
+        assert ids(psa.get(CATALOG, pageSize=1, orderBy=f"{path} desc")) == [1005]
 
 
 def test_default_page_and_largest_page() -> None:

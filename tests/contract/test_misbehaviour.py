@@ -1,0 +1,130 @@
+"""Vendors that misbehave: what we read is right or refused, what we write happens once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Literal
+
+import pytest
+
+from sandbox import FAULT_KINDS, Fault, FaultKind, Options, Sandbox, start
+from services.clients.connectwise import ConnectWiseClient
+from services.clients.errors import AuthenticationFailed, PermissionDenied, VendorError
+from services.clients.sophos import SophosClient
+from services.sync.model import Month
+
+# An answer that is wrong, but says of itself that it is whole. Only a person or a guard rail can
+# notice it. For Sophos a month that is "not found" is one that is not ready.
+LIES: dict[str, set[FaultKind]] = {
+    "sophos": {"empty_list", "not_found"},
+    "connectwise": {"empty_list", "short_list", "lagging_list"},
+}
+READS: dict[str, tuple[str, Callable[[SophosClient, ConnectWiseClient, Month], object]]] = {
+    "/partner/v1/tenants": ("sophos", lambda s, c, m: s.tenants()),
+    "/partner/v1/billing/usage": ("sophos", lambda s, c, m: s.usage(m)),
+    "/licenses/firewalls": ("sophos", lambda s, c, m: s.firewalls()),
+    "/procurement/catalog": ("connectwise", lambda s, c, m: c.catalog_items()),
+    "/finance/agreements$": ("connectwise", lambda s, c, m: c.agreements()),
+    "/additions": ("connectwise", lambda s, c, m: c.additions(c.agreements()[0].id)),
+}
+When = Literal["before", "after"]
+
+
+@pytest.fixture
+def month(sandbox: Sandbox) -> Month:
+    return Month(*max(sandbox.sophos.ready))
+
+
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("kind", [kind for kind in FAULT_KINDS if kind != "slow"])
+def test_a_read_is_right_or_refused(
+    kind: FaultKind,
+    times: int | None,
+    sandbox: Sandbox,
+    sophos: SophosClient,
+    connectwise: ConnectWiseClient,
+    month: Month,
+) -> None:
+    for path, (vendor, read) in READS.items():
+        if kind in LIES[vendor]:
+            continue
+        honest = read(sophos, connectwise, month)
+        sandbox.faults.add(
+            Fault(kind, "sophos" if vendor == "sophos" else "connectwise", path=path, times=times)
+        )
+        try:
+            answer = read(sophos, connectwise, month)
+        except VendorError as error:
+            assert not error.unclear
+            assert "<" not in str(error)
+        else:
+            assert answer == honest
+        sandbox.faults.clear()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", FAULT_KINDS)
+def test_a_write_happens_once_and_is_never_wrongly_called_undone(
+    kind: FaultKind, when: When, sandbox: Sandbox, connectwise: ConnectWiseClient
+) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    agreement = next(a for a in connectwise.agreements() if not a.why_not_writable(today))
+    item = next(i for i in connectwise.catalog_items() if not (i.is_bundle or i.inactive))
+    addition = connectwise.create_addition(
+        agreement.id, catalog_item_id=item.id, quantity=Decimal(1), effective_date=today
+    )
+    writes: list[Callable[[], object]] = [
+        lambda: connectwise.create_addition(
+            agreement.id, catalog_item_id=item.id, quantity=Decimal(3), effective_date=today
+        ),
+        lambda: connectwise.update_addition(agreement.id, addition.id, quantity=Decimal(7)),
+        lambda: connectwise.update_catalog_item(item.id, {"price": Decimal("9.75")}),
+    ]
+    for method, write in zip(("POST", "PATCH", "PATCH"), writes, strict=True):
+        sandbox.log.clear()
+        fault = Fault(kind, "connectwise", method=method, when=when, seconds=0.7)
+        sandbox.faults.add(fault)
+        try:
+            write()
+        except VendorError as error:
+            assert error.unclear or not sandbox.log.effects()
+        else:
+            assert len(sandbox.log.effects()) == 1
+        assert len(sandbox.log.effects()) <= 1
+        sandbox.faults.clear()
+
+
+def test_keys_without_a_right_name_it() -> None:
+    from tests.contract.conftest import connectwise_of
+
+    options = Options(tenants=3, catalog=20, denied=frozenset({"finance/agreements:read"}))
+    with start(options) as sandbox:
+        client = connectwise_of(sandbox)
+        client.probe("catalog")
+        with pytest.raises(PermissionDenied, match="Finance > Agreements: Inquire All"):
+            client.probe("agreements")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_client_id_that_is_missing(status: int) -> None:
+    from tests.contract.conftest import connectwise_of
+
+    with start(Options(tenants=3, catalog=20, missing_client_id_status=status)) as sandbox:
+        client = connectwise_of(sandbox, client_id="")
+        with pytest.raises(AuthenticationFailed, match="client id"):
+            client.probe("catalog")
+
+
+def test_both_clients_serve_four_threads(
+    sandbox: Sandbox, sophos: SophosClient, connectwise: ConnectWiseClient, month: Month
+) -> None:
+    agreements = connectwise.agreements()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda a: connectwise.additions(a.id), agreements))
+        reports = list(pool.map(lambda _: sophos.usage(month), range(8)))
+    assert found == [connectwise.additions(agreement.id) for agreement in agreements]
+    assert all(report == reports[0] for report in reports)
+    assert sophos.calls + connectwise.calls == len(sandbox.log)
