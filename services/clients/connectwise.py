@@ -307,8 +307,9 @@ K = TypeVar("K", int, str)
 
 
 def _unique(records: Iterable[R]) -> list[R]:
-    """Each record once: several conditions may find the same one."""
-    return list({record.id: record for record in records}.values())
+    """Each record once, by id: several conditions may find the same one."""
+    by_id = {record.id: record for record in records}
+    return [by_id[number] for number in sorted(by_id)]
 
 
 def _asked(key: K, wanted: Collection[K] | None) -> bool:

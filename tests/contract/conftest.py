@@ -31,7 +31,7 @@ def sophos(sandbox: Sandbox) -> SophosClient:
         api_url=env["TALLYBRIDGE_SOPHOS_API_URL"],
         allowed_hosts=frozenset(env["TALLYBRIDGE_ALLOWED_VENDOR_HOSTS"].split(",")),
     )
-    return SophosClient(access, timeout=(1, 0.5), sleep=_no_time)
+    return SophosClient(access, timeout=(1, 0.15), sleep=_no_time)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def connectwise_of(sandbox: Sandbox, **changes: Any) -> ConnectWiseClient:
         client_id=env["TALLYBRIDGE_CONNECTWISE_CLIENT_ID"],
         allowed_hosts=frozenset(env["TALLYBRIDGE_ALLOWED_VENDOR_HOSTS"].split(",")),
     )
-    return ConnectWiseClient(replace(access, **changes), timeout=(1, 0.5), sleep=_no_time)
+    return ConnectWiseClient(replace(access, **changes), timeout=(1, 0.15), sleep=_no_time)
 
 
 @pytest.fixture

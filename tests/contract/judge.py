@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 import yaml
-from openapi_schema_validator import OAS30Validator
+from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
 FOLDER = Path(
     os.environ.get("TALLYBRIDGE_CONTRACTS")
@@ -53,7 +54,7 @@ class Contract:
         path = FOLDER / name
         if not path.exists():
             pytest.skip(f"the contract {name} is not here (set TALLYBRIDGE_CONTRACTS)")
-        self.document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.document = _document(path)
 
     def judge(self, sent: Sent) -> str:
         """The operation that a request is of; an AssertionError says what is wrong with it."""
@@ -128,8 +129,16 @@ class Contract:
 
     def validate(self, value: object, schema: dict[str, Any], what: str) -> None:
         whole = {"components": self.document["components"], "allOf": [schema]}
-        errors = [e.message for e in OAS30Validator(whole).iter_errors(value)]
+        validator = OAS30Validator(whole, format_checker=oas30_format_checker)
+        errors = [e.message for e in validator.iter_errors(value)]
         assert not errors, f"{what}: {errors[0]}"
+
+
+@cache
+def _document(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    return found
 
 
 def _typed(text: str, schema: Mapping[str, Any]) -> object:

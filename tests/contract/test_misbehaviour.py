@@ -15,6 +15,7 @@ from services.clients.connectwise import ConnectWiseClient
 from services.clients.errors import AuthenticationFailed, PermissionDenied, VendorError
 from services.clients.sophos import SophosClient
 from services.sync.model import Month
+from tests.contract.conftest import connectwise_of
 
 # An answer that is wrong, but says of itself that it is whole. Only a person or a guard rail can
 # notice it. For Sophos a month that is "not found" is one that is not ready.
@@ -30,7 +31,16 @@ READS: dict[str, tuple[str, Callable[[SophosClient, ConnectWiseClient, Month], o
     "/finance/agreements$": ("connectwise", lambda s, c, m: c.agreements()),
     "/additions": ("connectwise", lambda s, c, m: c.additions(c.agreements()[0].id)),
 }
+# A refusal after the change was made would be a lie too.
+REFUSALS: set[FaultKind] = {"rate_limited", "unauthorized", "forbidden", "not_found"}
 When = Literal["before", "after"]
+
+
+def outcome_of(act: Callable[[], object]) -> tuple[object, VendorError | None]:
+    try:
+        return act(), None
+    except VendorError as error:
+        return None, error
 
 
 @pytest.fixture
@@ -55,18 +65,21 @@ def test_a_read_is_right_or_refused(
         sandbox.faults.add(
             Fault(kind, "sophos" if vendor == "sophos" else "connectwise", path=path, times=times)
         )
-        try:
-            answer = read(sophos, connectwise, month)
-        except VendorError as error:
-            assert not error.unclear
-            assert "<" not in str(error)
-        else:
-            assert answer == honest
+        answer, error = outcome_of(lambda read=read: read(sophos, connectwise, month))
+        assert answer == honest or error
+        assert error is None or not (error.unclear or "<" in str(error))
         sandbox.faults.clear()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", FAULT_KINDS)
+@pytest.mark.parametrize(
+    ("kind", "when"),
+    [
+        (k, w)
+        for k in FAULT_KINDS
+        for w in ("before", "after")
+        if w == "before" or k not in REFUSALS
+    ],
+)
 def test_a_write_happens_once_and_is_never_wrongly_called_undone(
     kind: FaultKind, when: When, sandbox: Sandbox, connectwise: ConnectWiseClient
 ) -> None:
@@ -85,21 +98,19 @@ def test_a_write_happens_once_and_is_never_wrongly_called_undone(
     ]
     for method, write in zip(("POST", "PATCH", "PATCH"), writes, strict=True):
         sandbox.log.clear()
-        fault = Fault(kind, "connectwise", method=method, when=when, seconds=0.7)
+        fault = Fault(kind, "connectwise", method=method, when=when, seconds=0.3)
         sandbox.faults.add(fault)
-        try:
-            write()
-        except VendorError as error:
-            assert error.unclear or not sandbox.log.effects()
-        else:
-            assert len(sandbox.log.effects()) == 1
-        assert len(sandbox.log.effects()) <= 1
+        _, error = outcome_of(write)
+        effects = len(sandbox.log.effects())
+        assert effects <= 1
+        if error is None:
+            assert effects == 1
+        elif not error.unclear:
+            assert effects == 0
         sandbox.faults.clear()
 
 
 def test_keys_without_a_right_name_it() -> None:
-    from tests.contract.conftest import connectwise_of
-
     options = Options(tenants=3, catalog=20, denied=frozenset({"finance/agreements:read"}))
     with start(options) as sandbox:
         client = connectwise_of(sandbox)
@@ -110,8 +121,6 @@ def test_keys_without_a_right_name_it() -> None:
 
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_client_id_that_is_missing(status: int) -> None:
-    from tests.contract.conftest import connectwise_of
-
     with start(Options(tenants=3, catalog=20, missing_client_id_status=status)) as sandbox:
         client = connectwise_of(sandbox, client_id="")
         with pytest.raises(AuthenticationFailed, match="client id"):

@@ -61,9 +61,8 @@ def test_sophos(sandbox: Sandbox, sophos: SophosClient, sent: list[Sent]) -> Non
 
 def read_everything(connectwise: ConnectWiseClient) -> None:
     assert connectwise.version()
-    for what in ("catalog", "categories", "subcategories", "types", "units"):
-        connectwise.probe(what)
-    for what in ("companies", "agreements"):
+    everything = ("catalog", "categories", "subcategories", "types", "units")
+    for what in (*everything, "companies", "agreements"):
         connectwise.probe(what)
     companies = connectwise.companies()
     assert connectwise.companies(ids=[c.id for c in companies]) == companies

@@ -247,3 +247,11 @@ def test_retry_after_can_be_left_out() -> None:
     with sophos_with(sophos_limits=((1, 60),), sophos_retry_after=False) as sophos:
         sophos.sign_in()
         assert "Retry-After" not in sophos.get("/whoami/v1").headers
+
+
+def test_a_window_slides() -> None:
+    with sophos_with(sophos_limits=((2, 0.3),)) as sophos:
+        sophos.sign_in()
+        assert [sophos.get("/whoami/v1").status_code for _ in range(2)] == [200, 429]
+        time.sleep(0.35)
+        assert [sophos.get("/whoami/v1").status_code for _ in range(3)] == [200, 200, 429]
