@@ -8,18 +8,22 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from cryptography.fernet import Fernet
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy.engine import Engine
+from pydantic import SecretStr
 
+import blueprints
 import cli
 from config import Config, ConfigError, load_config
 from models import db
 from services.database import configure_sqlite
+from services.installation import Installation
+from services.secrets import Vault
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -33,27 +37,24 @@ def create_app(config: Config | None = None) -> Flask:
     _make_data_dir(config)
     _log_to(config.data_dir / "tallybridge.log")
     app = Flask(__name__)
-    app.extensions["tallybridge.config"] = config
     app.config.update(
-        SECRET_KEY=_secret_key(config),
+        SECRET_KEY=_kept(config.data_dir, "secret_key", config.secret_key, secrets.token_urlsafe),
         SQLALCHEMY_DATABASE_URI=config.sqlalchemy_url,
-        SESSION_COOKIE_SECURE=True,
         SESSION_COOKIE_SAMESITE="Lax",
         TRUSTED_HOSTS=list(config.trusted_hosts) or None,
         MAX_CONTENT_LENGTH=2_000_000,
+        WTF_CSRF_TIME_LIMIT=None,
+        COMPRESS_ALGORITHM=["gzip"],
     )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     db.init_app(app)
     Migrate(app, db, directory=str(MIGRATIONS))
     with app.app_context():
         configure_sqlite(db.engine)
+        app.extensions["tallybridge"] = Installation(config, db.engine, _vault(config))
+    blueprints.register(app)
     cli.register(app)
     return app
-
-
-def engine_of(app: Flask) -> Engine:
-    """The database engine of an app."""
-    with app.app_context():
-        return db.engine
 
 
 def _config_or_exit(environ: Mapping[str, str]) -> Config:
@@ -91,14 +92,22 @@ def _log_to(file: Path) -> None:
     logger.propagate = False
 
 
-def _secret_key(config: Config) -> str:
-    """The key that signs cookies: the one given, else one made once and kept beside the data."""
-    if config.secret_key is not None:
-        return config.secret_key.get_secret_value()
-    file = config.data_dir / "secret_key"
+def _vault(config: Config) -> Vault:
+    """The keys for secrets at rest: those given, else one made once, beside the database."""
+    if config.encryption_key:
+        return Vault([key.get_secret_value() for key in config.encryption_key])
+    made = lambda: Fernet.generate_key().decode()  # noqa: E731
+    return Vault([_kept(config.data_dir, "encryption_key", None, made)])
+
+
+def _kept(folder: Path, name: str, given: SecretStr | None, make: Callable[[], str]) -> str:
+    """A key: the one given, else one that is made once and kept beside the data."""
+    if given is not None:
+        return given.get_secret_value()
+    file = folder / name
     try:
         if not file.exists():
-            _write_once(file, secrets.token_urlsafe(48))
+            _write_once(file, make())
         return file.read_text(encoding="ascii")
     except OSError as error:
         _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be used: {error.strerror}")

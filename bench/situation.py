@@ -26,8 +26,9 @@ TODAY = dt.date(2026, 10, 28)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is. Of the actual additions, `ended` were cancelled by us and `unused` stand
-    for a product that nobody uses any more; all of them are ours.
+    """How much there is; all actual additions are ours.
+
+    Of them `ended` were cancelled by us, and `unused` stand for a product without usage.
     """
 
     tenants: int = 2_000
@@ -130,7 +131,10 @@ def _tenant_mapping(tenant: int) -> TenantMapping:
 
 def _product_mapping(product: int) -> ProductMapping:
     return ProductMapping(
-        _product(product), f"Central Product {product} - MSP", sync=True, catalog_item_id=_item(product)
+        _product(product),
+        f"Central Product {product} - MSP",
+        sync=True,
+        catalog_item_id=_item(product),
     )
 
 
@@ -171,9 +175,7 @@ def _additions(size: Size) -> Iterator[Addition]:
         yield _addition(size.standing + size.ended + tenant, tenant, size.products, 9, ended=False)
 
 
-def _addition(
-    number: int, tenant: int, product: int, quantity: int, *, ended: bool
-) -> Addition:
+def _addition(number: int, tenant: int, product: int, quantity: int, *, ended: bool) -> Addition:
     return Addition(
         id=90_000 + number,
         agreement_id=_agreement(tenant),

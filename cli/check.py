@@ -7,9 +7,8 @@ import dataclasses
 import click
 from flask.cli import with_appcontext
 
-from cli.support import config, echo_json, engine, json_option, locked_settings, now, told_plainly
+from cli.support import echo_json, installation, json_option, told_plainly
 from services.connections import check_connections
-from services.settings import load_settings
 
 
 @click.command("check")
@@ -18,12 +17,9 @@ from services.settings import load_settings
 @told_plainly
 def check(*, as_json: bool) -> None:
     """Test both connections and each right that is needed. Nothing is written."""
-    from sqlalchemy.orm import Session
-
-    with Session(engine()) as session:
-        today = load_settings(session, locked_settings()).today(now())
     lines = []
-    for line in check_connections(config(), today=today):
+    here = installation()
+    for line in check_connections(here.effective_config(), today=here.today()):
         lines.append(line)
         if not as_json:
             mark = "ok  " if line.ok else "FAIL"

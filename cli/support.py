@@ -7,7 +7,6 @@ import functools
 import getpass
 import json
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -17,15 +16,15 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.progress import progress_bar
-from config import Config
-from models import db
 from services.accounts import AccountError
 from services.backup import BackupError
 from services.clients.errors import VendorError
 from services.config_file import ConfigFileError
-from services.connections import NotConfiguredError, connectwise_client, sophos_client
+from services.connections import NotConfiguredError
 from services.context import SyncContext
 from services.database import DatabaseUnusableError, upgrade
+from services.installation import Installation
+from services.secrets import WrongKeyError
 from services.sync.model import Month
 from services.sync_runs import RunRefusedError
 
@@ -35,6 +34,7 @@ R = TypeVar("R")
 _EXPECTED = (
     VendorError,
     NotConfiguredError,
+    WrongKeyError,
     DatabaseUnusableError,
     RunRefusedError,
     AccountError,
@@ -108,16 +108,16 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def config() -> Config:
-    """The configuration of the app that runs this command."""
-    found: Config = current_app.extensions["tallybridge.config"]
+def installation() -> Installation:
+    """The installation that this command is for, its database at this version's schema."""
+    found: Installation = current_app.extensions["tallybridge"]
+    upgrade(found.engine)
     return found
 
 
 def engine() -> Engine:
     """The database, at this version's schema."""
-    upgrade(db.engine)
-    return db.engine
+    return installation().engine
 
 
 def now() -> dt.datetime:
@@ -133,26 +133,8 @@ def actor() -> str:
         return "command line"
 
 
-def locked_settings() -> dict[str, Any]:
-    """The settings that the environment fixes."""
-    locked: dict[str, Any] = {}
-    if config().timezone is not None:
-        locked["timezone"] = config().timezone
-    if config().read_only:
-        locked["read_only"] = True
-    return locked
-
-
 def sync_context(trigger: str, *, quiet: bool = False) -> SyncContext:
     """Both vendors and the database, for one command."""
-    return SyncContext(
-        engine=engine(),
-        sophos=sophos_client(config()),
-        connectwise=connectwise_client(config()),
-        actor=actor(),
-        trigger=trigger,
-        now=now,
-        sleep=time.sleep,
-        locked=locked_settings(),
-        progress=progress_bar(quiet=quiet),
+    return installation().context(
+        actor=actor(), trigger=trigger, progress=progress_bar(quiet=quiet)
     )

@@ -116,7 +116,9 @@ class _Work:
                         models.Change.run_id == rows[0].run_id,
                         models.Change.catalog_item_id.is_not(None),
                     )
-                ).tuples().all()
+                )
+                .tuples()
+                .all()
             )
         for row in rows:
             row.catalog_item_id = made.get(row.id)

@@ -18,6 +18,8 @@ from sqlalchemy.engine import Connection, Engine
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
+READING = "tallybridge_reading"
+"""The execution option of engines that only read: their transactions never wait for a writer."""
 
 
 class DatabaseUnusableError(Exception):
@@ -32,7 +34,7 @@ def configure_sqlite(engine: Engine) -> None:
     """Make SQLite safe for several processes; does nothing for other databases.
 
     Transactions begin IMMEDIATE: one that reads first and writes later would otherwise fail with
-    "database is locked" however long it is willing to wait.
+    "database is locked" however long it is willing to wait. Those that only read say so (READING).
     """
     if engine.dialect.name != "sqlite":
         return
@@ -50,7 +52,8 @@ def configure_sqlite(engine: Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading = connection.get_execution_options().get(READING)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager

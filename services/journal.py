@@ -29,6 +29,8 @@ from services.sync.model import (
 )
 from services.sync.words import number
 
+_ROWS_AT_A_TIME = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -75,8 +77,11 @@ class Journal:
 
 def store_plan(session: Session, run: models.SyncRun, plan: Plan, situation: Situation) -> None:
     """Keep the plan: one row a change, with everything that is needed to apply and explain it."""
-    for change in plan.changes:
-        session.add(change_row(run.id, change, _standing(change, situation)))
+    # As plain rows, some at a time: a first month's plan may hold tens of thousands of changes.
+    for start in range(0, len(plan.changes), _ROWS_AT_A_TIME):
+        changes = plan.changes[start : start + _ROWS_AT_A_TIME]
+        rows = [change_row(run.id, change, _standing(change, situation)) for change in changes]
+        session.execute(sa.insert(models.Change), rows)
     for finding in plan.findings:
         session.add(
             models.Finding(
@@ -89,32 +94,32 @@ def store_plan(session: Session, run: models.SyncRun, plan: Plan, situation: Sit
         )
 
 
-def change_row(run_id: int, change: Change, known_additions: list[int]) -> models.Change:
+def change_row(run_id: int, change: Change, known_additions: list[int]) -> dict[str, object]:
     """The row of a planned change."""
-    return models.Change(
-        run_id=run_id,
-        kind=change.kind,
-        state=ChangeState.HELD if change.held else ChangeState.PLANNED,
-        tenant_id=change.tenant_id,
-        agreement_id=change.agreement_id,
-        addition_id=change.addition_id,
-        catalog_item_id=change.item if isinstance(change.item, int) else None,
-        new_identifier=change.item if isinstance(change.item, str) else change.identifier,
-        product_key=change.product_key,
-        product_name=change.product_name,
-        before=change.before,
-        after=change.after,
-        unit_price=change.unit_price,
-        effective_date=change.effective_date,
-        cancelled_date=change.cancelled_date,
-        sets_quantity=change.sets_quantity,
-        reason=change.reason,
-        held=change.held,
-        group=change.group,
-        sources=[list(source) for source in sorted(change.sources)],
-        explanation=[_explained(record) for record in change.records],
-        known_additions=known_additions,
-    )
+    return {
+        "run_id": run_id,
+        "kind": change.kind,
+        "state": ChangeState.HELD if change.held else ChangeState.PLANNED,
+        "tenant_id": change.tenant_id,
+        "agreement_id": change.agreement_id,
+        "addition_id": change.addition_id,
+        "catalog_item_id": change.item if isinstance(change.item, int) else None,
+        "new_identifier": change.item if isinstance(change.item, str) else change.identifier,
+        "product_key": change.product_key,
+        "product_name": change.product_name,
+        "before": change.before,
+        "after": change.after,
+        "unit_price": change.unit_price,
+        "effective_date": change.effective_date,
+        "cancelled_date": change.cancelled_date,
+        "sets_quantity": change.sets_quantity,
+        "reason": change.reason,
+        "held": change.held,
+        "group": change.group,
+        "sources": [list(source) for source in sorted(change.sources)],
+        "explanation": [_explained(record) for record in change.records],
+        "known_additions": known_additions,
+    }
 
 
 def settle(

@@ -111,12 +111,12 @@ class ConnectWiseClient:
             raise UnexpectedResponse("ConnectWise names no version of itself.", vendor=VENDOR)
         return self._api.http.clean(version)
 
-    def probe(self, what: str) -> None:
-        """Read one row of a list of the connection check, to see whether we may.
+    def probe(self, what: str) -> int | None:
+        """Read one row of a list of the connection check, to see whether we may; returns its id.
 
         Raises PermissionDenied naming the right that is missing, or any other VendorError.
         """
-        self._api.probe(_PROBES[what], doing=f"reading {what}")
+        return self._api.probe(_PROBES[what], doing=f"reading {what}")
 
     # --- companies and agreements -----------------------------------------------------------
 

@@ -83,7 +83,7 @@ class ConnectWiseApi:
             VENDOR,
             limiter,
             timeout=timeout,
-            secrets=(access.private_key, access.public_key, basic_token(access)),
+            secrets=(access.private_key.strip(), access.public_key.strip(), basic_token(access)),
             sleep=sleep,
             monotonic=monotonic,
         )
@@ -180,10 +180,13 @@ class ConnectWiseApi:
         reply = self._read(path, params, {}, listing=False, doing=doing)
         return self._json(reply, doing=doing, write=False)
 
-    def probe(self, path: str, *, doing: str) -> None:
-        """Read one row of a list, to see whether we may."""
+    def probe(self, path: str, *, doing: str) -> int | None:
+        """Read one row of a list, to see whether we may; returns its id, None when it is empty."""
         params = {"fields": "id", "page": "1", "pageSize": "1"}
-        self._list(self._read(path, params, {}, listing=True, doing=doing), doing=doing)
+        rows = self._list(self._read(path, params, {}, listing=True, doing=doing), doing=doing)
+        first = rows[0] if rows else None
+        found = first.get("id") if isinstance(first, dict) else None
+        return found if isinstance(found, int) else None
 
     def _read(
         self,

@@ -106,7 +106,7 @@ class SophosClient:
             VENDOR,
             RateLimiter(_WINDOWS, monotonic=monotonic, sleep=sleep),
             timeout=timeout,
-            secrets=(access.client_secret, access.client_secret.strip()),
+            secrets=(access.client_secret.strip(),),
             sleep=sleep,
             monotonic=monotonic,
         )

@@ -12,6 +12,7 @@ from services.clients.connectwise import ConnectWiseClient
 from services.clients.errors import (
     AuthenticationFailed,
     HostNotAllowed,
+    IncompleteListing,
     NotFound,
     PermissionDenied,
     RateLimited,
@@ -34,6 +35,7 @@ from tests.clients.doubles import (
 )
 
 AGREEMENTS = f"{BASE}/finance/agreements"
+MORE = {"Link": '<https://x/>; rel="next"'}
 NEW_BASE = BASE.replace("v2026_4", "v2027_1")
 
 
@@ -146,6 +148,24 @@ def test_a_server_without_a_version(
     net.get(f"{BASE}/system/info", json=info)
     with pytest.raises(UnexpectedResponse):
         connectwise.version()
+
+
+def test_the_system_information_may_be_refused(
+    connectwise: ConnectWiseClient, net: responses.RequestsMock
+) -> None:
+    net.get(f"{BASE}/system/info", status=403, json={"message": "No"})
+    with pytest.raises(PermissionDenied, match="needs the right to inquire it"):
+        connectwise.version()
+
+
+def test_a_list_without_end_is_refused(
+    connectwise: ConnectWiseClient, net: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.clients.connectwise_api._MOST_PAGES", 3)
+    for number in range(1, 9):
+        net.get(AGREEMENTS, json=[{"id": number, "company": {"id": 1}}], headers=MORE)
+    with pytest.raises(IncompleteListing, match="no end"):
+        connectwise.agreements()
 
 
 # --- a code base that moves -----------------------------------------------------------------------

@@ -238,6 +238,18 @@ def test_a_huge_answer_is_cut_off(
         transport(clock).read("GET", URL)
 
 
+def test_an_answer_that_drips_is_given_up(clock: Clock, net: responses.RequestsMock) -> None:
+    def slow_clock() -> float:
+        clock.now += 200
+        return clock.now
+
+    limiter = RateLimiter(((1000, 60.0),), monotonic=clock.monotonic, sleep=clock.sleep)
+    client = Transport("Sophos", limiter, sleep=clock.sleep, monotonic=slow_clock)
+    net.get(URL, body=b"x" * 200_000)
+    with pytest.raises(Unavailable, match="did not answer within"):
+        client.read("GET", URL)
+
+
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\x00b", "ключ"])
 def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(
     value: str, clock: Clock

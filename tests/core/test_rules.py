@@ -11,7 +11,7 @@ import pytest
 
 from services.sync.desired import desired_additions
 from services.sync.guard import guard
-from services.sync.model import Change, ChangeKind, FindingKind, Month, Plan, Source
+from services.sync.model import CatalogItem, Change, ChangeKind, FindingKind, Month, Plan, Source
 from services.sync.plan import IncompleteSituationError
 from services.sync.rules import EffectiveDate, MissingMapping, Rules, UsageEnded
 from tests.core.factories import (
@@ -153,12 +153,13 @@ def test_a_line_that_belongs_to_nobody_is_told_with_sophos_guess_of_the_customer
     assert changes(s) == []
 
 
-def test_usage_below_zero_is_never_written_and_told() -> None:
+@pytest.mark.parametrize("credit", ["-2", "-1", "-0.5"])
+def test_usage_below_zero_is_never_written_and_told(credit: str) -> None:
     old = addition(1, 5)
-    s = situation([line("t1", "P1", -2)], additions=[old], owned=[ours(old)])
+    s = situation([line("t1", "P1", credit)], additions=[old], owned=[ours(old)])
     assert changes(s) == []
     (finding,) = findings(s, F.NEGATIVE_USAGE)
-    assert "Sophos reports -2 for P1" in finding.message
+    assert f"Sophos reports {credit} for P1" in finding.message
     assert findings(s, F.LEFT_ALONE)
 
 
@@ -182,7 +183,8 @@ def test_usage_without_a_mapping_makes_a_default_product_first() -> None:
     made, create = changes(situation([line("t1", "P1", 5)], products=[product("P1", None)]))
     assert (made.kind, made.item, made.product_key) == (K.CREATE_PRODUCT, "Sophos_P1", "P1")
     assert (made.product_name, made.tenant_id, made.agreement_id) == ("Name P1", None, None)
-    assert "the default product Sophos_P1 is made and mapped" in made.reason
+    assert made.identifier == "Sophos_P1"
+    assert "a default product is made and mapped" in made.reason
     assert facts(create.kind, create.item, create.after) == (K.CREATE, "Sophos_P1", 5)
     assert create.unit_price is None
 
@@ -194,7 +196,7 @@ def test_an_active_item_that_has_the_identifier_is_taken() -> None:
         items=[item(100), item(300, identifier="SOPHOS_p1")],
     )
     made, create = changes(s)
-    assert (made.item, create.item) == (300, 300)
+    assert (made.item, create.item, made.identifier) == (300, 300, "Sophos_P1")
     assert "which it is mapped to" in made.reason
 
 
@@ -214,6 +216,27 @@ def test_an_item_that_cannot_be_taken_is_a_conflict(more: dict[str, object], why
     assert changes(s) == []
     (finding,) = findings(s, F.DEFAULT_PRODUCT_CONFLICT)
     assert why in finding.message
+
+
+@pytest.mark.parametrize(
+    ("items", "mapped", "told"),
+    [
+        ([], None, True),
+        ([item(300, identifier="Sophos_P1", price=None)], None, True),
+        ([item(300, identifier="Sophos_P1", price=Decimal(0))], None, True),
+        ([item(300, identifier="Sophos_P1")], None, False),
+        ([item(300, identifier="Sophos_P1", price=None)], 300, True),
+        ([item(300, identifier="Sophos_P1")], 300, False),
+        ([item(300, identifier="Our_own", price=None)], 300, False),
+    ],
+)
+def test_a_default_product_without_a_price_is_told(
+    items: list[CatalogItem], mapped: int | None, told: bool
+) -> None:
+    s = situation([line("t1", "P1", 5)], products=[product("P1", mapped)], items=items)
+    rows = findings(s, F.PRICE_MISSING)
+    assert [f.subject for f in rows] == (["P1"] if told else [])
+    assert all("Sophos_P1, the default product of Name P1 (P1)" in f.message for f in rows)
 
 
 def test_of_two_items_with_the_identifier_the_older_is_meant() -> None:

@@ -1,0 +1,55 @@
+"""Measure what is promised: python -m bench [plan | journal | run]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from bench import journal, plan, run
+from bench.children import BenchError
+from bench.machine import facts
+from bench.table import Figure, print_table
+
+Part = Callable[[], Iterable[tuple[str, list[Figure]]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table for each part. Exit code 1 when a promise was not kept."""
+    chosen = _parser().parse_args(arguments)
+    parts: dict[str, Part] = {
+        "plan": _plan,
+        "journal": _journal,
+        "run": lambda: run.figures(customers=chosen.customers, latency=chosen.latency),
+    }
+    print(facts(), flush=True)
+    kept = True
+    try:
+        for name in [chosen.part] if chosen.part else parts:
+            for title, figures in parts[name]():
+                print_table(title, figures)
+                kept = kept and all(figure.met is not False for figure in figures)
+    except BenchError as error:
+        print(f"Not measured: {error}", file=sys.stderr)
+        return 1
+    return 0 if kept else 1
+
+
+def _plan() -> Iterator[tuple[str, list[Figure]]]:
+    yield f"Planning ({plan.REPETITIONS} processes, median and range)", plan.figures()
+
+
+def _journal() -> Iterator[tuple[str, list[Figure]]]:
+    yield f"Our own work for a change ({journal.REPETITIONS} processes)", journal.figures()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=("plan", "journal", "run"), help="default: all")
+    parser.add_argument("--customers", type=int, default=run.CUSTOMERS, metavar="N")
+    parser.add_argument("--latency", type=float, default=run.LATENCY, metavar="MS")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Who may see what: every view names the role it needs, and without one it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Flask, Response, abort, current_app, make_response, redirect, request, session
+from flask_login import LoginManager, UserMixin, current_user
+
+import models
+from blueprints.support import installation, reading, writing
+from models import Role
+from services.sign_in import find_session
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+_RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+PUBLIC = "public"
+
+
+def requires(role: Role) -> Callable[[V], V]:
+    """Let a view be used by this role and those above it."""
+
+    def mark(view: V) -> V:
+        view.required_role = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def public(view: V) -> V:
+    """Let a view be used without signing in. There are very few of these."""
+    view.required_role = PUBLIC  # type: ignore[attr-defined]
+    return view
+
+
+class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
+    """The person behind a living session; its id is the token, never the person's number."""
+
+    def __init__(self, token: str, user: models.User) -> None:
+        self.token = token
+        self.id = user.id
+        self.name = user.name
+        self.role = user.role
+
+    def get_id(self) -> str:
+        return self.token
+
+    def may(self, role: Role | str) -> bool:
+        """Whether this person's role is at least the one named."""
+        return _RANK[self.role] >= _RANK[Role(role)]
+
+
+def init_app(app: Flask) -> None:
+    manager = LoginManager(app)
+    manager.session_protection = None  # the token on the server is what counts
+    manager.user_loader(_load)
+    app.before_request(_guard)
+
+
+def _load(token: str) -> SignedIn | None:
+    now = installation().now()
+    with reading() as reader:
+        found = find_session(reader, token, now=now)
+        if found is None:
+            return None
+        signed_in = SignedIn(token, found.user)
+        seen = bool(reader.dirty)
+        reader.expunge_all()
+    if seen:
+        with writing() as writer, writer.begin():
+            find_session(writer, token, now=now)
+    return signed_in
+
+
+def _guard() -> Response | None:
+    """Runs before every request, found or not; static files are public."""
+    if request.endpoint is None or request.endpoint == "static":
+        return None
+    needed = getattr(current_app.view_functions[request.endpoint], "required_role", None)
+    if needed == PUBLIC:
+        return None
+    if not current_user.is_authenticated:
+        return _ask_to_sign_in()
+    if needed is None or not current_user.may(needed):
+        abort(403)
+    return None
+
+
+def _ask_to_sign_in() -> Response:
+    session.clear()
+    if request.headers.get("HX-Request") == "true":
+        response = make_response("", 401)
+        response.headers["HX-Refresh"] = "true"
+        return response
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return make_response(redirect(current_app.url_for("auth.sign_in", next=wanted)))

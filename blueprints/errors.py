@@ -1,0 +1,67 @@
+"""Error pages that say what happened and what to do, and that cannot fail themselves."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from flask import Flask, Response, make_response, render_template
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from blueprints.htmx import wants_fragment
+from services.clients.errors import VendorError
+from services.connections import NotConfiguredError
+from services.database import DatabaseUnusableError
+from services.secrets import WrongKeyError
+
+logger = logging.getLogger("tallybridge.web")
+
+_ADVICE = {
+    400: "The request was not understood. Go back, reload the page and try again.",
+    403: "Your role does not allow this. Ask an administrator.",
+    404: "There is no such page. It may have been moved or removed.",
+    405: "This address does not take such a request. Go back and try again.",
+    413: "That is too much at once. Send less.",
+    429: "Too many attempts. Wait a quarter of an hour and try again.",
+}
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(CSRFError, _stale_form)
+    app.register_error_handler(HTTPException, _http_error)
+    for expected in (VendorError, NotConfiguredError, WrongKeyError, DatabaseUnusableError):
+        app.register_error_handler(expected, _expected)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _stale_form(_error: CSRFError) -> Response:
+    return _page(400, "The form is no longer valid. Nothing was changed; reload and try again.")
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.response is not None or (error.code or 500) < 400:
+        return make_response(error.get_response())
+    return _page(error.code or 500, _ADVICE.get(error.code or 500, error.description or ""))
+
+
+def _expected(error: Exception) -> Response:
+    return _page(502 if isinstance(error, VendorError) else 503, f"{error} Nothing was changed.")
+
+
+def _unexpected(error: Exception) -> Response:
+    logger.error("unexpected", exc_info=error)
+    return _page(500, "Something went wrong here. It is in the log; what was not saved is not.")
+
+
+def _page(status: int, advice: str) -> Response:
+    """As a full page, or for htmx as a notice that goes to the live region."""
+    title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
+    template = "errors/notice.html" if wants_fragment() else "errors/page.html"
+    response = make_response(
+        render_template(template, title=title, advice=advice, status=status), status
+    )
+    if wants_fragment():
+        response.headers["HX-Retarget"] = "#notices"
+        response.headers["HX-Reswap"] = "innerHTML"
+    return response
