@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from flask_migrate import Migrate
 from pydantic import SecretStr
+from sqlalchemy.engine import Engine
 
 import blueprints
 import cli
@@ -55,6 +56,12 @@ def create_app(config: Config | None = None) -> Flask:
     blueprints.register(app)
     cli.register(app)
     return app
+
+
+def engine_of(app: Flask) -> Engine:
+    """The database engine of an app."""
+    installation: Installation = app.extensions["tallybridge"]
+    return installation.engine
 
 
 def _config_or_exit(environ: Mapping[str, str]) -> Config:

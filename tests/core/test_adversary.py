@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.core.factories import (
     addition,
     agreement,
     changes,
+    facts,
     findings,
     firewall,
     guarded,
@@ -77,6 +79,44 @@ def test_seats_that_leave_an_ambiguous_addition_are_not_billed_elsewhere_too() -
         rules=NO_RAILS,
     )
     assert unheld(s, ChangeKind.CREATE) == []
+
+
+def exchange(**more: Any) -> Situation:
+    """t2's 3 seats leave addition 1, and t1's P2 brings 3 of addition 2: 1 needs no write."""
+    one, two = addition(1, 3), addition(2, 8, item=101)
+    return situation(
+        [line("t1", "P1", 5), line("t1", "P2", 3), line("t2", "P3", 3)],
+        tenants=[tenant("t1", 10), tenant("t2", 11)],
+        products=[
+            product("P1", 102, sync=more.pop("sync", True)),
+            product("P2", 100),
+            product("P3", 100),
+        ],
+        items=[item(100), item(101), item(102)],
+        additions=[one, two],
+        owned=[
+            ours(one, ("t2", "P3")),
+            ours(two, ("t1", "P1"), ("t1", "P2"), quantity=more.pop("wrote", 8)),
+        ],
+        rules=NO_RAILS,
+    )
+
+
+def test_seats_exchanged_at_a_number_that_happens_to_be_right_move_all_together() -> None:
+    world = World(exchange())
+    world.apply(guarded(world.situation), nothing)
+    assert world.billed_twice() == set()
+    assert facts(*world.standing()) == ((10, 100, 3), (10, 102, 5), (11, 100, 3))
+
+
+@pytest.mark.xfail(strict=True, reason="D1: a place that happens to be right joins no group")
+@pytest.mark.parametrize("more", [{"sync": False}, {"wrote": 7}], ids=["part off", "edited"])
+def test_seats_exchanged_at_a_number_that_happens_to_be_right_are_not_billed_twice(
+    more: dict[str, Any],
+) -> None:
+    world = World(exchange(**more))
+    world.apply(guarded(world.situation), nothing)
+    assert world.billed_twice() == set()
 
 
 @pytest.mark.xfail(strict=True, reason="D2: agreements of owned additions may be missing unnoticed")

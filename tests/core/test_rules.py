@@ -468,6 +468,20 @@ def test_a_moved_tenant_is_billed_on_the_old_agreement_until_the_new_one_begins(
     assert cancel.cancelled_date == dt.date(2026, 10, 14)
 
 
+def test_a_move_to_two_new_places_ends_the_old_one_before_the_earlier_begins() -> None:
+    old = addition(1, 8)
+    s = situation(
+        [line("t1", "P1", 5), line("t1", "P2", 3)],
+        tenants=[tenant(agreements_by_product={"P2": 11})],
+        products=[product("P1", 200), product("P2", 100)],
+        agreements=[agreement(10), agreement(11, bill_start_date=dt.date(2026, 10, 15))],
+        additions=[old],
+        owned=[ours(old, ("t1", "P1"), ("t1", "P2"))],
+    )
+    (cancel,) = changes(s, K.CANCEL)
+    assert cancel.cancelled_date == dt.date(2026, 9, 30)
+
+
 def test_a_part_that_moves_makes_the_rest_smaller_in_the_same_group() -> None:
     old, there = addition(1, 10), addition(2, 1, item=200)
     s = situation(

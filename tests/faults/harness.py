@@ -39,8 +39,8 @@ from services.sync.model import Month
 TODAY = dt.date(2026, 11, 26)
 MONTH = "2026-11"
 NOW = dt.datetime(2026, 11, 26, 12, 0, tzinfo=dt.UTC)
-READ_TIMEOUT = 0.35
-LONGER_THAN_TIMEOUT = 0.7
+READ_TIMEOUT = 0.3
+LONGER_THAN_TIMEOUT = 0.6
 
 MOVED_PRODUCT = "CIXAXDR"
 CLEARED_PRODUCT = "CIXAMTR-STD-MSP"
@@ -60,13 +60,13 @@ def options(**changes: Any) -> Options:
     """A few customers, a report of several pages, and no rate limits."""
     return Options(
         **{
-            "tenants": 6,
+            "tenants": 4,
             "products": 5,
             "catalog": 60,
             "today": TODAY,
             "report_ready": True,
             "sophos_limits": (),
-            "sophos_max_page_size": 4,
+            "sophos_max_page_size": 3,
             "connectwise_rate_per_minute": 1_000_000,
             **changes,
         }
@@ -296,6 +296,20 @@ class Installation:
 
     def undo(self, run: int) -> Told:
         return self.do(lambda c: sync_runs.undo(c, run))
+
+    def finish_moves(self, told: Told) -> Told:
+        """Approve the end of a move whose seats are billed at their new place already.
+
+        The guard rail takes such a cancel for a drop to zero and holds it; see
+        `test_a_move_that_was_interrupted_is_finished`.
+        """
+        held = told.held()
+        if not held:
+            return told
+        assert any(r.kind == "cancel" and "a drop to zero" in (r.held or "") for r in held), held
+        for row in held:
+            assert re.search("a drop to zero|decrease at once", row.held or ""), row
+        return self.approve(told.id, [row.id for row in held])
 
     def do(self, action: Callable[[SyncContext], sync_runs.RunResult], **changes: Any) -> Told:
         with self.using(**changes) as context:
