@@ -228,11 +228,23 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
         managed=sum(1 for o in gathered.situation.owned if not o.ended_by_us),
         tenants_now=state.tenants_with_usage,
         tenants_before=gathered.trusted_tenants,
+        synced=_newest_written_month(context),
+        month=found,
     )
     _trust(context, gathered, state, plan)
     _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)
     begun.confirmed = plan.confirmed
     return gathered
+
+
+def _newest_written_month(context: SyncContext) -> Month | None:
+    with context.session() as session:
+        newest = session.scalar(
+            sa.select(sa.func.max(models.SyncRun.month))
+            .join(models.Change)
+            .where(models.Change.state == ChangeState.APPLIED, models.SyncRun.undo_of_id.is_(None))
+        )
+    return Month.parse(newest) if newest else None
 
 
 def _set_month(context: SyncContext, run_id: int, month: Month) -> None:

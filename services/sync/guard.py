@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.sync.model import Change, Finding, FindingKind, Plan
+from services.sync.model import Change, Finding, FindingKind, Month, Plan
 from services.sync.rules import Rules
 from services.sync.words import number
 
@@ -24,11 +24,15 @@ def guard(
     managed: int,
     tenants_now: Collection[str],
     tenants_before: Collection[str],
+    synced: Month | None = None,
+    month: Month | None = None,
 ) -> Plan:
     """Hold what looks wrong.
 
     `managed` is the number of additions that we keep right; `tenants_now` are the tenants of this
     report and `tenants_before` those of the last complete one (empty when there is none).
+    `synced` is the newest month that was written already: a plan for an older `month` is held,
+    because quantities have no month in ConnectWise, and the older ones would be invoiced next.
     """
     units = _units(plan.changes)
     held = {i: _why_held(unit, rules) for i, unit in enumerate(units)}
@@ -37,6 +41,8 @@ def guard(
         held.update({i: _both(held[i], too_many) for i in falling})
     changes = [c for i, unit in enumerate(units) for c in _hold_together(unit, held[i])]
     findings = plan.findings
+    if synced and month and month < synced:
+        changes = [_with_hold(c, f"usage of {synced} was written already") for c in changes]
     if shrunk := _shrunk(tenants_now, tenants_before, rules):
         changes = [_with_hold(change, shrunk) for change in changes]
         findings = tuple(sorted({*findings, _shrunk_finding(shrunk)}))
