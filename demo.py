@@ -1,17 +1,22 @@
-"""The demonstration: both vendors simulated, sample mappings, a plan, the sync, a second run.
+"""The demonstration: both vendors simulated, a plan, the sync, a second run, then the web page.
 
-Run by `make demo`. Everything stands on loopback and in a folder that is removed at the end.
+Run by `make demo`. Everything stands on loopback and in a folder that is removed at the end. On a
+terminal the web page stays until Ctrl-C; elsewhere it is only asked once whether it answers.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import requests
 
 import sandbox
 
@@ -47,9 +52,52 @@ def main() -> int:
         before = len(vendors.log.writes())
         left = json.loads(_tallybridge(environment, "sync", "run", "--json", quiet=True))["changes"]
         written = len(vendors.log.writes()) - before
-    _write(f"{len(left)} changes planned, {written} writes to ConnectWise.\n")
-    _write(f"\nDone in {time.monotonic() - started:.0f} seconds.\n")
+        _write(f"{len(left)} changes planned, {written} writes to ConnectWise.\n")
+        _write(f"\nDone in {time.monotonic() - started:.0f} seconds.\n")
+        _show_the_page(environment, Path(folder))
     return 1 if left or written else 0
+
+
+def _show_the_page(environment: dict[str, str], folder: Path) -> None:
+    """Serve the app over the same data, with an administrator who lives as long as the demo."""
+    password = secrets.token_urlsafe(12)
+    file = folder / "password"
+    file.write_text(password, encoding="utf-8")
+    _step("The web page")
+    _tallybridge(
+        environment, "users", "create", "demo", "--role", "admin", "--password-file", str(file)
+    )
+    port = _free_port()
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    command += ["-b", f"127.0.0.1:{port}", "app:create_app()"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as server:
+        try:
+            _wait_for(port)
+            _write(f"Open http://127.0.0.1:{port} and sign in as demo with {password}\n")
+            if sys.stdout.isatty():
+                _write("Ctrl-C ends it.\n")
+                server.wait()
+        except KeyboardInterrupt:
+            _write("\n")
+        finally:
+            server.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        try:
+            if requests.get(f"http://127.0.0.1:{port}/sign-in", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    raise SystemExit("The web page did not start.")
 
 
 def _tallybridge(environment: dict[str, str], *arguments: str, quiet: bool = False) -> str:

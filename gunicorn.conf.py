@@ -1,0 +1,13 @@
+"""How the web process runs: one worker with threads; the schedule and the runs live in it."""
+
+bind = "127.0.0.1:8000"
+workers = 1
+worker_class = "gthread"
+threads = 8
+timeout = 120
+graceful_timeout = 60
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+control_socket_disable = True
+# No max_requests: recycling the worker would kill a running sync.
