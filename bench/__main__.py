@@ -46,9 +46,16 @@ def _journal() -> Iterator[tuple[str, list[Figure]]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("part", nargs="?", choices=("plan", "journal", "run"), help="default: all")
-    parser.add_argument("--customers", type=int, default=run.CUSTOMERS, metavar="N")
+    parser.add_argument("--customers", type=_positive, default=run.CUSTOMERS, metavar="N")
     parser.add_argument("--latency", type=float, default=run.LATENCY, metavar="MS")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of customers")
+    return number
 
 
 if __name__ == "__main__":

@@ -35,22 +35,28 @@ class Floor:
         )
 
 
-def floor_of(run: Mapping[str, Any], mapped: Collection[int], state: Mapping[str, Any]) -> Floor:
-    """The floor of a stored run. `mapped` are the agreements of customers whose sync is on."""
-    changes = [change for change in run["changes"] if _is_written(change)]
-    makes_products = any(change["kind"] == "create_product" for change in changes)
-    catalog, agreements = len(state["catalog"]), state["agreements"]
-    existing = {agreement["id"] for agreement in agreements}
-    lists = math.ceil(len(existing) / PAGE) + math.ceil(catalog / PAGE)
+def floor_of(run: Mapping[str, Any], mapped: Collection[int], before: Mapping[str, Any]) -> Floor:
+    """The floor of a stored run.
+
+    `mapped` are the agreements of customers whose sync is on; `before` is what ConnectWise held.
+    """
+    catalog = {item["id"] for item in before["catalog"]}
+    agreements = {agreement["id"] for agreement in before["agreements"]}
+    written = [change for change in run["changes"] if _is_written(change, catalog)]
+    makes_products = any(change["kind"] == "create_product" for change in written)
+    lists = math.ceil(len(agreements) / PAGE) + math.ceil(len(catalog) / PAGE)
     return Floor(
         address=1,
         lists=lists + (_PICK_LISTS if makes_products else 0),
-        agreements=len(existing.intersection(mapped)),
-        changes=len(changes),
+        agreements=len(agreements.intersection(mapped)),
+        changes=len(written),
     )
 
 
-def _is_written(change: Mapping[str, Any]) -> bool:
-    """Adopting an addition that is right already needs no call."""
-    same = change["kind"] == "adopt" and change["before"] == change["after"]
-    return change["state"] in _WRITTEN and not same
+def _is_written(change: Mapping[str, Any], catalog: Collection[int]) -> bool:
+    """Taking over what is right already, an addition or a product, needs no call."""
+    if change["state"] not in _WRITTEN:
+        return False
+    if change["kind"] == "create_product":
+        return change["catalog_item_id"] not in catalog
+    return change["kind"] != "adopt" or bool(change["before"] != change["after"])

@@ -21,7 +21,7 @@ def at_most(
     promise: str, value: float, limit: float, unit: str, shown: str | None = None
 ) -> Figure:
     """A promise that a value stays at or below its limit."""
-    aim = f"<= {limit:g}{unit}"
+    aim = f"<= {limit:,g}{unit}"
     return Figure(promise, aim, shown or f"{value:.3g}{unit}", value <= limit)
 
 

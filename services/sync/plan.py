@@ -139,9 +139,11 @@ class _Comparison:
     ) -> None:
         if addition.quantity == desired.quantity:
             self.settled.add(desired.target)
-            self.confirmed.append(
-                dataclasses.replace(owned, quantity=addition.quantity, sources=desired.sources)
-            )
+            if (owned.quantity, owned.sources) != (addition.quantity, desired.sources):
+                owned = dataclasses.replace(
+                    owned, quantity=addition.quantity, sources=desired.sources
+                )
+            self.confirmed.append(owned)
             return
         edited = addition.quantity != owned.quantity
         held = (
@@ -382,8 +384,10 @@ class _Comparison:
         for target in sorted(self.changes, key=target_order):
             change = self.changes[target]
             root = self.groups.root(target)
-            group = f"{root.agreement_id}/{root.item}" if root else None
-            yield dataclasses.replace(change, group=group)
+            if root is None:
+                yield change
+            else:
+                yield dataclasses.replace(change, group=f"{root.agreement_id}/{root.item}")
 
     # --- look-ups -------------------------------------------------------------------------------
 
