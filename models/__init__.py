@@ -5,6 +5,7 @@ Instants are UTC and end in `_at`; quantities and money are exact decimals.
 
 from models.base import Base, ExactDecimal, UtcDateTime, db
 from models.catalog import CatalogItem, Marker
+from models.directory import Agreement, Company, DirectoryRefresh
 from models.mappings import (
     OwnedAddition,
     ProductAgreement,
@@ -27,12 +28,15 @@ from models.usage import UsageLine, UsageReport
 
 __all__ = [
     "OPEN_INTENTS",
+    "Agreement",
     "AuditEvent",
     "Base",
     "CatalogItem",
     "Change",
     "ChangeState",
+    "Company",
     "ConnectionValue",
+    "DirectoryRefresh",
     "ExactDecimal",
     "Finding",
     "LoginAttempt",

@@ -88,6 +88,7 @@ class OwnedAddition(Base):
     quantity: Mapped[Decimal]
     sources: Mapped[list[Any]]
     ended_at: Mapped[dt.datetime | None]
+    last_billed_day: Mapped[dt.date | None]
     updated_at: Mapped[dt.datetime]
 
 

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
-from services.sync.model import Addition, Agreement, Situation
+from services.sync.model import Addition, Agreement, OwnedAddition, Situation
 from services.sync.rules import EffectiveDate
+from services.sync.standing import bills
+
+_ONE_DAY = dt.timedelta(days=1)
 
 
-def first_billed_day(agreement: Agreement, situation: Situation) -> tuple[dt.date, str | None]:
+def first_billed_day(
+    agreement: Agreement,
+    situation: Situation,
+    *,
+    before_it: Iterable[Addition | OwnedAddition] = (),
+    left: Iterable[Agreement] = (),
+) -> tuple[dt.date, str | None]:
     """The effective date of a new addition, and a remark when it is not the wished one.
 
     Never before the agreement's billing start (ConnectWise refuses that), and from the next
-    invoice on when the period is invoiced already and not prorated (likewise refused).
+    invoice on when the period is invoiced already and not prorated (likewise refused). No day is
+    billed twice: it begins after what stood `before_it` has ended, and not within a period that
+    an agreement which its usage `left` has invoiced already.
     """
     wish_today = situation.rules.effective_date is EffectiveDate.TODAY
-    day = situation.today if wish_today else situation.month.first_day
-    remark = None
-    if agreement.bill_start_date and agreement.bill_start_date > day:
-        day = agreement.bill_start_date
-        remark = "the agreement is billed from then on"
-    next_invoice = agreement.next_invoice_date
-    if next_invoice and next_invoice > day and not agreement.prorate:
-        day = next_invoice
-        remark = "the period before is invoiced already and the agreement does not prorate"
-    return day, remark
+    wished = situation.today if wish_today else situation.month.first_day
+    later: list[tuple[dt.date | None, str]] = [
+        (agreement.bill_start_date, "the agreement is billed from then on"),
+        (
+            None if agreement.prorate else agreement.next_invoice_date,
+            "the period before is invoiced already and the agreement does not prorate",
+        ),
+        *((_day_after(each), "until then an older line bills it") for each in before_it),
+        *((a.next_invoice_date, "until then it is invoiced already") for a in left),
+        *((_day_after_end(a, situation), "until then another agreement bills it") for a in left),
+    ]
+    day, remark = max(
+        ((d, why) for d, why in later if d is not None), default=(wished, ""), key=lambda x: x[0]
+    )
+    return (day, remark) if day > wished else (wished, None)
 
 
 def last_billed_day(addition: Addition, successor: dt.date) -> tuple[dt.date, bool]:
@@ -33,8 +50,23 @@ def last_billed_day(addition: Addition, successor: dt.date) -> tuple[dt.date, bo
     The second value says that it began no earlier and so has no period of its own: its last
     billed day cannot lie before its first, so its quantity must be set to 0 as well.
     """
-    last_day = successor - dt.timedelta(days=1)
+    last_day = successor - _ONE_DAY
     begins = addition.effective_date
     if begins is not None and begins > last_day:
         return begins, True
     return last_day, False
+
+
+def _day_after(line: Addition | OwnedAddition) -> dt.date | None:
+    """The first day that a line which ended does not bill; None if it bills nothing."""
+    if isinstance(line, OwnedAddition):
+        return line.last_billed_day and line.last_billed_day + _ONE_DAY
+    if line.cancelled_date is None or not bills(line):
+        return None
+    return line.cancelled_date + _ONE_DAY
+
+
+def _day_after_end(agreement: Agreement, situation: Situation) -> dt.date | None:
+    """The first day after an agreement that is over."""
+    ends = None if agreement.no_ending_date else agreement.end_date
+    return ends + _ONE_DAY if ends is not None and ends < situation.today else None

@@ -68,17 +68,26 @@ def place_lines(
     A line without `accountId` belongs to the tenant that a person chose for its serial number,
     else to the owner of the firewall with that serial number (facts: Sophos, billing usage).
     """
-    owners = {f.serial: f.owner_id for f in firewalls}
+    owners = _owners(firewalls)
     placed: list[tuple[str, UsageLine]] = []
     unassigned: list[UsageLine] = []
     for line in lines:
-        serial = line.serial or ""
-        tenant_id = line.tenant_id or serial_assignments.get(serial) or owners.get(serial)
+        chosen = serial_assignments.get(line.serial) if line.serial else None
+        known = owners.get(line.serial) if line.serial else None
+        tenant_id = line.tenant_id or chosen or known
         if tenant_id:
             placed.append((tenant_id, line))
         else:
             unassigned.append(line)
     return placed, unassigned
+
+
+def _owners(firewalls: Iterable[Firewall]) -> dict[str, str | None]:
+    """The owner of each serial number; one with two different owners has none."""
+    claims: defaultdict[str, set[str | None]] = defaultdict(set)
+    for firewall in firewalls:
+        claims[firewall.serial].add(firewall.owner_id)
+    return {serial: min(owners, key=str) for serial, owners in claims.items() if len(owners) == 1}
 
 
 def sum_usage(placed: Iterable[tuple[str, UsageLine]]) -> list[UsageRecord]:
@@ -169,8 +178,8 @@ def _source(record: UsageRecord) -> Source:
     return Source(record.tenant_id, record.product_key)
 
 
-def _line_order(line: UsageLine) -> tuple[str, str, Decimal, str]:
-    return (line.order or "", line.serial or "", line.quantity, line.product_name)
+def _line_order(line: UsageLine) -> tuple[str, ...]:
+    return (line.order or "", line.serial or "", str(line.quantity), repr(line))
 
 
 def _taking_part(
@@ -242,7 +251,8 @@ def _items_of(
             findings.append(price_missing(product, item.identifier))
         if item is not None and not item.is_bundle:
             items[product.product_key] = item.id
-    unmapped = [p for p in unmapped if quantities[p.product_key] > 0]
+    used = {record.product_key for record in records if record.quantity > 0}
+    unmapped = [p for p in unmapped if p.product_key in used]
     if situation.rules.missing_mapping is MissingMapping.HOLD:
         findings += [unmapped_product(p, quantities[p.product_key]) for p in unmapped]
         return items, [], findings
@@ -296,9 +306,8 @@ def _default_products(
 
 def _is_default(item: CatalogItem, product: ProductMapping, situation: Situation) -> bool:
     """Whether the item bears the identifier of this product's default product."""
-    return item.identifier == default_identifier(
-        situation.rules.default_identifier, product.product_key
-    )
+    default = default_identifier(situation.rules.default_identifier, product.product_key)
+    return item.identifier.casefold() == default.casefold()
 
 
 def _item_named(identifier: str, situation: Situation) -> CatalogItem | None:

@@ -80,13 +80,14 @@ def unassigned_findings(lines: Iterable[UsageLine]) -> Iterator[Finding]:
         )
     for (device, product_key), parts in by_device.items():
         quantity = sum((line.quantity for line in parts), Decimal(0))
+        product = min(line.product_name for line in parts)
         names = sorted({line.account_name for line in parts if line.account_name})
         guess = f" Sophos calls the customer {names[0]}." if names else ""
         yield Finding(
             FindingKind.UNASSIGNED_LINE,
             device,
-            f"{number(quantity)} x {parts[0].product_name} ({product_key}) on {device} belongs to "
-            f"no customer; it was not billed.{guess}",
+            f"{number(quantity)} x {product} ({product_key}) on {device} belongs to no customer; "
+            f"it was not billed.{guess}",
             "Assign the serial number to a customer; the choice is remembered.",
         )
 
@@ -97,6 +98,9 @@ def unmapped_tenants(records: Iterable[UsageRecord], situation: Situation) -> It
     names: dict[str, str] = {}
     for record in records:
         tenant = situation.tenants.get(record.tenant_id)
+        product = situation.products.get(record.product_key)
+        if product is not None and not product.sync:
+            continue
         if tenant is None or tenant.agreement_for(record.product_key) is None:
             totals[record.tenant_id] += record.quantity
             name = tenant.tenant_name if tenant else record.lines[0].account_name

@@ -25,6 +25,7 @@ def fingerprint(changes: Iterable[Change]) -> str:
             _text(c.effective_date),
             _text(c.cancelled_date),
             c.sets_quantity,
+            c.product_key or "",
         ]
         for c in changes
     )

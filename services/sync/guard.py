@@ -1,13 +1,13 @@
 """The guard rails: which changes a person must approve first, and why.
 
-Changes that move the same seats (one `group`) are weighed as one: what leaves here arrives there.
+Seats that move elsewhere (`Change.moved`) are no decrease. Changes that move the same seats (one
+`group`) are held together: half a move would bill them twice, or nowhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 
 from services.sync.model import Change, Finding, FindingKind, Month, Plan
@@ -34,12 +34,11 @@ def guard(
     `synced` is the newest month that was written already: a plan for an older `month` is held,
     because quantities have no month in ConnectWise, and the older ones would be invoiced next.
     """
-    units = _units(plan.changes)
-    held = {i: _why_held(unit, rules) for i, unit in enumerate(units)}
-    falling = [i for i, unit in enumerate(units) if unit.falls]
-    if too_many := _too_many_falling(len(falling), managed, rules):
-        held.update({i: _both(held[i], too_many) for i in falling})
-    changes = [c for i, unit in enumerate(units) for c in _hold_together(unit, held[i])]
+    falling = sum(1 for change in plan.changes if _fall(change) > 0)
+    too_many = _too_many_falling(falling, managed, rules)
+    changes = [
+        change for unit in _units(plan.changes) for change in _hold_together(unit, rules, too_many)
+    ]
     findings = plan.findings
     if synced and month and month < synced:
         changes = [_with_hold(c, f"usage of {synced} was written already") for c in changes]
@@ -49,56 +48,58 @@ def guard(
     return dataclasses.replace(plan, changes=tuple(changes), findings=findings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """One change, or all changes of a group."""
-
-    changes: tuple[Change, ...]
-
-    @property
-    def before(self) -> Decimal:
-        return sum((c.before or _ZERO for c in self.changes), _ZERO)
-
-    @property
-    def after(self) -> Decimal:
-        return sum((c.after or _ZERO for c in self.changes), _ZERO)
-
-    @property
-    def falls(self) -> bool:
-        return self.after < self.before
-
-    @property
-    def money(self) -> Decimal:
-        return sum((c.money or _ZERO for c in self.changes), _ZERO)
-
-
-def _units(changes: Iterable[Change]) -> list[_Unit]:
+def _units(changes: Iterable[Change]) -> list[list[Change]]:
     """Changes in their order; those of a group together, at the place of the first of them."""
     members: dict[object, list[Change]] = {}
     for n, change in enumerate(changes):
         members.setdefault(change.group or n, []).append(change)
-    return [_Unit(tuple(group)) for group in members.values()]
+    return list(members.values())
 
 
-def _why_held(unit: _Unit, rules: Rules) -> str | None:
-    before, after = unit.before, unit.after
-    fall = before - after
-    reasons = [
-        f"a drop to zero from {number(before)}"
-        if rules.hold_drop_to_zero and after == 0 < before
-        else None,
-        f"a decrease of {number(fall)} from {number(before)}, which is more than "
-        f"{number(rules.decrease_percent)} %"
-        if rules.decrease_percent is not None
-        and after > 0
-        and fall >= rules.decrease_at_least
-        and fall * 100 > rules.decrease_percent * before
-        else None,
-        f"a price effect of {unit.money:.2f}, over the limit of {rules.price_effect_limit:.2f}"
-        if rules.price_effect_limit is not None and abs(unit.money) > rules.price_effect_limit
-        else None,
-    ]
-    return "; ".join(r for r in reasons if r) or None
+def _fall(change: Change) -> Decimal:
+    """By how much fewer seats are billed than before, those that moved elsewhere not counted."""
+    if change.before is None or change.after is None:
+        return _ZERO
+    return change.before - change.after - change.moved
+
+
+def _hold_together(unit: list[Change], rules: Rules, too_many: str | None) -> list[Change]:
+    """Weigh every change of a unit; one that is held holds them all."""
+    dear = _price_effect(unit, rules)
+    weighed = []
+    for change in unit:
+        reasons = [_decrease(change, rules), too_many if _fall(change) > 0 else None, dear]
+        weighed.append(_with_hold(change, "; ".join(r for r in reasons if r)))
+    if not any(change.held for change in weighed):
+        return weighed
+    return [c if c.held else _with_hold(c, "it belongs to a held change") for c in weighed]
+
+
+def _decrease(change: Change, rules: Rules) -> str | None:
+    fall = _fall(change)
+    if change.before is None or fall <= 0:
+        return None
+    if change.after == 0 and change.moved == 0 and rules.hold_drop_to_zero:
+        return f"a drop to zero from {number(change.before)}"
+    limit = rules.decrease_percent
+    if limit is None or fall < rules.decrease_at_least or fall * 100 <= limit * change.before:
+        return None
+    return (
+        f"a decrease of {number(fall)} from {number(change.before)}, "
+        f"which is more than {number(limit)} %"
+    )
+
+
+def _price_effect(unit: Iterable[Change], rules: Rules) -> str | None:
+    """Within a move the new place costs what the old one no longer does."""
+    changes = list(unit)
+    effect = sum((c.money or _ZERO for c in changes), _ZERO)
+    if all((c.after or _ZERO) <= (c.before or _ZERO) for c in changes):
+        # The seats were given to their new place before: only what nobody bills any more counts.
+        effect += sum((c.moved * (c.unit_price or _ZERO) for c in changes), _ZERO)
+    if rules.price_effect_limit is None or abs(effect) <= rules.price_effect_limit:
+        return None
+    return f"a price effect of {effect:.2f}, over the limit of {rules.price_effect_limit:.2f}"
 
 
 def _too_many_falling(falling: int, managed: int, rules: Rules) -> str | None:
@@ -128,17 +129,8 @@ def _shrunk_finding(why: str) -> Finding:
     )
 
 
-def _hold_together(unit: _Unit, why: str | None) -> list[Change]:
-    """One held change holds its whole group: half a move would bill seats twice, or nowhere."""
-    changes = [_with_hold(c, why) for c in unit.changes] if why else list(unit.changes)
-    if not any(c.held for c in changes):
-        return changes
-    return [c if c.held else _with_hold(c, "it belongs to a held change") for c in changes]
-
-
 def _with_hold(change: Change, why: str) -> Change:
-    return dataclasses.replace(change, held=_both(change.held, why))
-
-
-def _both(one: str | None, other: str) -> str:
-    return f"{one}; {other}" if one else other
+    if not why:
+        return change
+    held = f"{change.held}; {why}" if change.held else why
+    return dataclasses.replace(change, held=held)

@@ -32,7 +32,10 @@ class Month(NamedTuple):
         match = _MONTH_PATTERN.fullmatch(text.strip())
         if not match:
             raise ValueError(f"{text!r} is not a month: write it as YYYY-MM, for example 2026-10")
-        return cls(int(match[1]), int(match[2]))
+        month = cls(int(match[1]), int(match[2]))
+        if month.year < 1:
+            raise ValueError(f"{text!r} is not a month: there is no year 0")
+        return month
 
     @classmethod
     def of(cls, day: dt.date) -> Month:
@@ -233,7 +236,8 @@ class OwnedAddition:
     """An addition that we made or were allowed to adopt.
 
     `quantity` is what it held when we last wrote or confirmed it; `sources` is the usage that it
-    stood for then. `ended_by_us` marks an addition that we cancelled ourselves.
+    stood for then. `ended_by_us` marks an addition that we cancelled ourselves, and
+    `last_billed_day` is then its last day, if it has any.
     """
 
     addition_id: int
@@ -242,6 +246,7 @@ class OwnedAddition:
     quantity: Decimal
     sources: frozenset[Source]
     ended_by_us: bool = False
+    last_billed_day: dt.date | None = None
 
 
 # --- the result ---------------------------------------------------------------------------------
@@ -340,6 +345,7 @@ class Change:
     they are held or released together, and what takes away is applied only after what gives.
     `held` is the sentence why a person must approve it first, or None. A cancel writes
     `cancelled_date`, and the quantity 0 only if `sets_quantity` (no earlier period was billed).
+    `moved` is how many of the seats that it takes away are billed elsewhere from now on.
     """
 
     kind: ChangeKind
@@ -355,6 +361,7 @@ class Change:
     sets_quantity: bool = True
     held: str | None = None
     group: str | None = None
+    moved: Decimal = Decimal(0)
     sources: frozenset[Source] = frozenset()
     records: tuple[UsageRecord, ...] = ()
     unit_price: Decimal | None = None

@@ -172,7 +172,6 @@ def test_when_all_is_applied_our_additions_hold_just_the_desired_seats(s: Situat
             assert sum(mine[target]) == desired.quantity
 
 
-@pytest.mark.xfail(strict=True, reason="D1, D4, D6: see test_adversary.py")
 @settings(MANY, phases=[Phase.generate])
 @given(tidy(), st.data())
 def test_nothing_unheld_bills_usage_twice(s: Situation, data: st.DataObject) -> None:

@@ -140,13 +140,15 @@ class World:
         addition = self._addition(change)
         assert change.after is not None
         self._put(dataclasses.replace(addition, quantity=change.after))
+        # An addition whose usage ended goes on standing for it.
+        stood_for = {o.addition_id: o.sources for o in self.situation.owned}
         self._own(
             OwnedAddition(
                 addition.id,
                 addition.agreement_id,
                 addition.catalog_item_id,
                 change.after,
-                change.sources,
+                change.sources or stood_for.get(addition.id, frozenset()),
             )
         )
         start = max(addition.effective_date or dt.date.min, self.situation.month.first_day)
@@ -160,7 +162,10 @@ class World:
             dataclasses.replace(addition, quantity=quantity, cancelled_date=change.cancelled_date)
         )
         owned = next(o for o in self.situation.owned if o.addition_id == addition.id)
-        self._own(dataclasses.replace(owned, quantity=quantity, ended_by_us=True))
+        last = None if change.sets_quantity else change.cancelled_date
+        self._own(
+            dataclasses.replace(owned, quantity=quantity, ended_by_us=True, last_billed_day=last)
+        )
 
     # --- what a law asks ------------------------------------------------------------------------
 
