@@ -71,7 +71,7 @@ def _measured(context: SyncContext) -> dict[str, Any]:
     start = cpu_seconds()
     run_id, changes = _store(context)
     stored, begun, clock = cpu_seconds(), transactions[0], time.monotonic()
-    if error := apply_run(context, run_id, reviewed=False):
+    if error := apply_run(context, run_id, read_at=context.now()):
         raise error
     return {
         "changes": changes,

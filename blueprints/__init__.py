@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from flask import Flask
 
-from blueprints import access, assets, auth, errors, overview, page, security
+from blueprints import (
+    access,
+    assets,
+    audit,
+    auth,
+    connections,
+    errors,
+    findings,
+    lookups,
+    overview,
+    own_password,
+    page,
+    product_dialogs,
+    product_mappings,
+    security,
+    settings,
+    sync_runs,
+    tenant_mappings,
+    users,
+)
 
 
 def register(app: Flask) -> None:
@@ -15,7 +34,18 @@ def register(app: Flask) -> None:
     page.init_app(app)
     for blueprint in (
         assets.blueprint,
+        audit.blueprint,
         auth.blueprint,
         overview.blueprint,
+        sync_runs.blueprint,
+        tenant_mappings.blueprint,
+        findings.blueprint,
+        product_mappings.blueprint,
+        product_dialogs.blueprint,
+        lookups.blueprint,
+        settings.blueprint,
+        connections.blueprint,
+        users.blueprint,
+        own_password.blueprint,
     ):
         app.register_blueprint(blueprint)

@@ -78,8 +78,9 @@ def _sign_in(form: SignInForm) -> bool:
 
 def _own_path(wanted: str | None) -> str:
     """A path of ours, never another site's address."""
-    parts = urlsplit(wanted or "")
-    foreign = parts.scheme or parts.netloc or not parts.path.startswith("/")
-    if foreign or parts.path.startswith("//") or "\\" in (wanted or ""):
+    path = wanted or ""
+    parts = urlsplit(path)
+    foreign = parts.scheme or parts.netloc or not path.startswith("/")
+    if foreign or path.startswith("//") or parts.path.startswith("//") or "\\" in path:
         return url_for("overview.index")
-    return wanted or url_for("overview.index")
+    return path

@@ -56,9 +56,11 @@ def done(
     return with_events(response, toast=toast)
 
 
-def with_events(response: Response, *, toast: str = "", close: bool = True) -> Response:
-    """Tell the page what happened: close the dialog, say something."""
-    events: dict[str, Any] = {}
+def with_events(
+    response: Response, *, toast: str = "", close: bool = True, event: str = ""
+) -> Response:
+    """Tell the page what happened: close the dialog, say something, and one event of the area's."""
+    events: dict[str, Any] = {event: {}} if event else {}
     if close:
         events["dialog:close"] = {}
     if toast:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, make_response, render_template
+from typing import Any
+
+from flask import Blueprint, Response, make_response, render_template, url_for
 
 from blueprints.access import requires
+from blueprints.chart import bars
+from blueprints.fixes import run_url, url_if
+from blueprints.support import installation, reading
 from models import Role
+from services import findings, overview
+from services.schedule import in_words
 
 blueprint = Blueprint("overview", __name__)
 
@@ -13,4 +20,37 @@ blueprint = Blueprint("overview", __name__)
 @blueprint.get("/")
 @requires(Role.VIEWER)
 def index() -> Response:
-    return make_response(render_template("overview/index.html"))
+    with reading() as session:
+        vendors = overview.connections(installation(), session)
+        context: dict[str, Any] = {
+            "vendors": vendors,
+            "steps": overview.first_steps(session, vendors),
+            "found": findings.open_findings(session),
+            "last": overview.last_run(session),
+            "usage": overview.usage_by_month(session),
+        }
+    context["chart"] = bars([(each.month, each.quantity) for each in context["usage"]])
+    return make_response(render_template("overview/index.html", **context, **_around(context)))
+
+
+def _around(context: dict[str, Any]) -> dict[str, Any]:
+    """The settings that matter here, and the addresses of what can be done."""
+    settings = installation().settings()
+    return {
+        "settings": settings,
+        "schedule": in_words(settings.schedule),
+        "last_url": run_url(context["last"]),
+        "urls": {
+            "sophos": url_if("connections.sophos") or _settings(),
+            "connectwise": url_if("connections.psa") or _settings(),
+            "preview": url_if("sync_runs.index"),
+            "products": url_if("product_mappings.index"),
+            "customers": url_for("tenant_mappings.index"),
+            "run": url_if("sync_runs.index"),
+            "settings": _settings(),
+        },
+    }
+
+
+def _settings() -> str | None:
+    return url_if("settings.index")

@@ -127,11 +127,11 @@ def _money(change: models.Change) -> Decimal:
 
 def _names(session: Session) -> dict[str, str]:
     rows = sa.select(models.TenantMapping.tenant_id, models.TenantMapping.tenant_name)
-    return dict(session.execute(rows).tuples().all())
+    return dict(session.execute(rows).all())
 
 
 def _items(session: Session) -> dict[int, str]:
     rows = sa.select(
         models.ProductMapping.catalog_item_id, models.ProductMapping.catalog_item_identifier
     )
-    return {i: name for i, name in session.execute(rows).tuples() if i is not None and name}
+    return {i: name for i, name in session.execute(rows) if i is not None and name}

@@ -6,9 +6,10 @@ agreement go one after the other; several agreements are served side by side.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 import models
 from models import ChangeState
-from services import catalog
+from services import catalog, doubts
 from services.clients.errors import (
     AuthenticationFailed,
     HostNotAllowed,
@@ -28,6 +29,7 @@ from services.clients.errors import (
     VendorError,
 )
 from services.context import SyncContext
+from services.doubts import Place
 from services.journal import Journal, Outcome
 from services.readback import read_back_change, read_back_create, stale
 from services.settings import AppSettings, load_settings
@@ -56,11 +58,18 @@ class Brake:
                 self.error = self.error or error
 
 
-def apply_run(context: SyncContext, run_id: int, *, reviewed: bool) -> VendorError | None:
-    """Apply every planned change of a run. Returns the error that ended it early, if any.
+def apply_run(
+    context: SyncContext,
+    run_id: int,
+    *,
+    read_at: dt.datetime | None,
+    only: Collection[int] | None = None,
+) -> VendorError | None:
+    """Apply planned changes of a run: these `only`, or all. Returns what ended it early, if any.
 
-    `reviewed` says that a person looked at the plan some time ago: each addition is then read
-    again first, and a change whose addition is not as it was is skipped as stale.
+    `read_at` says when the plan read ConnectWise; None, that a person looked at the plan since.
+    What is too old, and what was reviewed, is read again first: a change whose addition is not as
+    it was is skipped as stale.
     """
     with context.session() as session:
         rows = list(
@@ -71,9 +80,15 @@ def apply_run(context: SyncContext, run_id: int, *, reviewed: bool) -> VendorErr
             )
         )
         settings = load_settings(session, context.locked)
-    work = _Work(context, Journal(context), Brake(), settings, reviewed, len(rows))
-    work.make_products([r for r in rows if r.kind is ChangeKind.CREATE_PRODUCT])
-    rest = work.with_items([r for r in rows if r.kind is not ChangeKind.CREATE_PRODUCT])
+        open_places = doubts.open_places(session)
+    rows = [r for r in rows if only is None or r.id in only]
+    work = _Work(context, Journal(context), Brake(), settings, read_at, open_places, len(rows))
+    products = [r for r in rows if r.kind is ChangeKind.CREATE_PRODUCT]
+    rest = [r for r in rows if r.kind is not ChangeKind.CREATE_PRODUCT]
+    work.make_products(products)
+    if products or any(r.catalog_item_id is None for r in rest):
+        rest = work.with_items(run_id, rest)
+    rest = work.without_doubt(rest)
     taking = [r for r in rest if _takes_from_group(r)]
     work.by_agreement([r for r in rest if not _takes_from_group(r)])
     work.by_agreement(work.whose_group_succeeded(run_id, taking))
@@ -93,9 +108,12 @@ class _Work:
     journal: Journal
     brake: Brake
     settings: AppSettings
-    reviewed: bool
+    read_at: dt.datetime | None
+    open_places: Mapping[Place, int]
     total: int
     done: int = 0
+    taken_over: set[int] = field(default_factory=set)
+    """Catalog items that were there before we made them: no plan knows what stands of them."""
 
     # --- products -------------------------------------------------------------------------------
 
@@ -104,30 +122,30 @@ class _Work:
             if not self._stopped([row]):
                 self._carry_out(row)
 
-    def with_items(self, rows: Sequence[models.Change]) -> list[models.Change]:
+    def with_items(self, run_id: int, rows: Sequence[models.Change]) -> list[models.Change]:
         """The rows with the catalog items that were made for them; the others are skipped."""
-        pending = [r.id for r in rows if r.catalog_item_id is None]
-        if not pending:
-            return list(rows)
         with self.context.session() as session:
-            made = dict(
-                session.execute(
-                    sa.select(models.Change.id, models.Change.catalog_item_id).where(
-                        models.Change.run_id == rows[0].run_id,
-                        models.Change.catalog_item_id.is_not(None),
-                    )
+            found = session.execute(
+                sa.select(models.Change.id, models.Change.catalog_item_id).where(
+                    models.Change.run_id == run_id, models.Change.state == ChangeState.PLANNED
                 )
-                .tuples()
-                .all()
             )
+            items = dict(found.all())
+        self._report(sum(r.id not in items for r in rows))
+        rows = [r for r in rows if r.id in items]
         for row in rows:
-            row.catalog_item_id = made.get(row.id)
+            row.catalog_item_id = items[row.id]
         without = [r for r in rows if r.catalog_item_id is None]
-        self.journal.skip(
-            [r.id for r in without], "Its ConnectWise product has not been made; not applied."
-        )
-        self._report(len(without))
+        self._skip(without, "Its ConnectWise product has not been made; not applied.")
         return [r for r in rows if r.catalog_item_id is not None]
+
+    def without_doubt(self, rows: Sequence[models.Change]) -> list[models.Change]:
+        """The rows at whose place nothing is open; a release of held changes may name others."""
+        waiting = [r for r in rows if doubts.place_of(r) in self.open_places]
+        for row in waiting:
+            why = doubts.may_still_arrive(self.open_places[doubts.place_of(row)])
+            self._skip([row], f"Not applied: {why}.")
+        return [r for r in rows if r not in waiting]
 
     def whose_group_succeeded(
         self, run_id: int, rows: Sequence[models.Change]
@@ -147,11 +165,10 @@ class _Work:
                 )
             )
         waiting = [r for r in rows if r.group in broken]
-        self.journal.skip(
-            [r.id for r in waiting],
+        self._skip(
+            waiting,
             "Not applied, because the change that bills these seats elsewhere did not succeed.",
         )
-        self._report(len(waiting))
         return [r for r in rows if r.group not in broken]
 
     # --- additions ------------------------------------------------------------------------------
@@ -167,12 +184,17 @@ class _Work:
     def _one_agreement(self, rows: list[models.Change]) -> None:
         if self._stopped(rows):
             return
-        if self.reviewed:
+        if self._is_old() or any(r.catalog_item_id in self.taken_over for r in rows):
             rows = self._still_fitting(rows)
         for n, row in enumerate(rows):
             if self._stopped(rows[n:]):
                 return
             self._carry_out(row)
+
+    def _is_old(self) -> bool:
+        if self.read_at is None:
+            return True
+        return self.context.now() - self.read_at >= self.context.believed_for
 
     def _still_fitting(self, rows: list[models.Change]) -> list[models.Change]:
         """Read the agreement again; skip what has become stale."""
@@ -180,16 +202,14 @@ class _Work:
             why, additions = self._read_again(rows[0])
         except VendorError as error:
             self.brake.note(error)
-            self.journal.skip([r.id for r in rows], f"Not applied: {error}")
-            self._report(len(rows))
+            self._skip(rows, f"Not applied: {error}")
             return []
         today = self.settings.today(self.context.now())
         fitting = []
         for row in rows:
             problem = why or stale(row, additions, today)
             if problem:
-                self.journal.skip([row.id], f"Skipped as stale: {problem}. Nothing was written.")
-                self._report(1)
+                self._skip([row], f"Skipped as stale: {problem}. Nothing was written.")
             else:
                 row.known_additions = [
                     a.id for a in additions if a.catalog_item_id == row.catalog_item_id
@@ -216,8 +236,10 @@ class _Work:
             self.brake.note(error)
             outcome = Outcome(ChangeState.FAILED, str(error))
         else:
-            self.brake.note(None)
+            self.brake.note(None if outcome.state is ChangeState.APPLIED else outcome.doubt)
         self.journal.settle(row.id, outcome)
+        if outcome.doubt is not None and outcome.catalog_item_id is not None:
+            self.taken_over.add(outcome.catalog_item_id)
         self._report(1)
 
     def _write(self, row: models.Change) -> Outcome:
@@ -268,18 +290,21 @@ class _Work:
                     return outcome
             else:
                 return Outcome(ChangeState.APPLIED)
-        return Outcome(ChangeState.FAILED, f"ConnectWise did not take the change: {doubt}")
+        return Outcome(
+            ChangeState.FAILED, f"ConnectWise did not take the change: {doubt}", doubt=doubt
+        )
 
     # --- stopping and telling -------------------------------------------------------------------
 
     def _stopped(self, rows: Sequence[models.Change]) -> bool:
         if self.brake.error is None:
             return False
-        self.journal.skip(
-            [r.id for r in rows], f"Not tried, because the run ended early: {self.brake.error}"
-        )
-        self._report(len(rows))
+        self._skip(rows, f"Not tried, because the run ended early: {self.brake.error}")
         return True
+
+    def _skip(self, rows: Sequence[models.Change], why: str) -> None:
+        self.journal.skip([r.id for r in rows], why)
+        self._report(len(rows))
 
     def _report(self, done: int) -> None:
         self.done += done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -27,29 +28,60 @@ def approve(context: SyncContext, run_id: int, change_ids: Collection[int] | Non
         return len(rows)
 
 
-def reopen(context: SyncContext, run_id: int, change_ids: Collection[int] | None) -> int:
-    """Approve changes of a run that has ended and mark it as running again.
+def reopen(context: SyncContext, run_id: int, change_ids: Collection[int] | None) -> frozenset[int]:
+    """Approve changes of a run that has ended, and mark it as running again.
 
-    Raises NotApprovableError when there is no such run or nothing to approve, when a change is
-    not held, or when a newer run asks for something else at the same place.
+    Returns the changes to apply, with what they need first. Raises NotApprovableError when there
+    is no such run or nothing to approve, when a change is not held, or when a newer plan does not
+    ask for the same.
     """
     with context.session() as session, session.begin():
         run = session.get(models.SyncRun, run_id)
         if run is None:
             raise NotApprovableError(f"There is no run {run_id}. Nothing was changed.")
         held = _held(session, run_id, change_ids)
-        planned = _planned(session, run, change_ids)
-        _check_chosen(run_id, [*held, *planned], change_ids)
-        for row in (*held, *planned):
-            _refuse_outdated(session, row)
-        if run.state is RunState.PLANNED and change_ids is not None:
-            _leave_out(session, context, run_id, change_ids)
+        planned = _planned(session, run, held, change_ids)
+        rows = [*held, *planned]
+        _check_chosen(run_id, rows, change_ids)
+        _refuse_outdated(session, run_id, rows)
+        chosen = frozenset(row.id for row in rows)
+        _leave_out(session, context, run_id, chosen)
         _release(session, context, held)
         if change_ids is None:
             _trust_report(session, run)
         run.state = RunState.RUNNING
         run.message = run.ended_at = None
-        return len(held) + len(planned)
+        return chosen
+
+
+def dismiss(
+    session: Session,
+    run_id: int,
+    change_ids: Collection[int],
+    *,
+    actor: str,
+    now: dt.datetime,
+) -> int:
+    """Decide that held changes are not applied; returns how many. Nothing is written to a vendor.
+
+    Those that share a group go together. Raises NotApprovableError when one of them does not wait
+    any more. The next run plans them again if usage still asks for them.
+    """
+    rows = _held(session, run_id, change_ids)
+    _check_chosen(run_id, rows, change_ids)
+    for row in rows:
+        row.state, row.error = ChangeState.SKIPPED, f"Dismissed by {actor}."
+        row.settled_at = now
+        audit.record(
+            session,
+            at=now,
+            actor=actor,
+            action="change.dismiss",
+            subject=f"change {row.id}",
+            after={"held": row.held, "why": row.reason},
+            run_id=run_id,
+        )
+    return len(rows)
 
 
 def _held(session: Session, run_id: int, change_ids: Collection[int] | None) -> list[models.Change]:
@@ -68,17 +100,36 @@ def _held(session: Session, run_id: int, change_ids: Collection[int] | None) -> 
 
 
 def _planned(
-    session: Session, run: models.SyncRun, change_ids: Collection[int] | None
+    session: Session,
+    run: models.SyncRun,
+    held: Collection[models.Change],
+    change_ids: Collection[int] | None,
 ) -> list[models.Change]:
-    """The changes of a preview that were not held, as far as they were chosen."""
+    """The changes of a preview that were not held: all, or the chosen and what they need first.
+
+    That is the rest of their group, and the product that is to be made for them.
+    """
     if run.state is not RunState.PLANNED:
         return []
-    rows = session.scalars(
-        sa.select(models.Change).where(
-            models.Change.run_id == run.id, models.Change.state == ChangeState.PLANNED
+    rows = list(
+        session.scalars(
+            sa.select(models.Change)
+            .where(models.Change.run_id == run.id, models.Change.state == ChangeState.PLANNED)
+            .order_by(models.Change.id)
         )
     )
-    return [row for row in rows if change_ids is None or row.id in change_ids]
+    if change_ids is None:
+        return rows
+    chosen = [*held, *(row for row in rows if row.id in change_ids)]
+    groups = {row.group for row in chosen if row.group}
+    products = {row.new_identifier for row in chosen if row.new_identifier}
+    return [
+        row
+        for row in rows
+        if row.id in change_ids
+        or row.group in groups
+        or (row.agreement_id is None and row.new_identifier in products)
+    ]
 
 
 def _check_chosen(
@@ -96,43 +147,54 @@ def _check_chosen(
         )
 
 
-def _refuse_outdated(session: Session, row: models.Change) -> None:
-    """A newer plan that asks for another number at the same place has the last word."""
-    newer = session.scalar(
-        sa.select(models.Change)
+def _refuse_outdated(session: Session, run_id: int, rows: Collection[models.Change]) -> None:
+    """The newest plan has the last word.
+
+    Where it asks for another number, or finds all in order, the older change would bill what is
+    wrong by now. Plans of the way back count only for themselves.
+    """
+    newest = session.scalar(
+        sa.select(models.SyncRun.id)
         .where(
-            models.Change.run_id > row.run_id,
-            models.Change.agreement_id == row.agreement_id,
-            models.Change.catalog_item_id == row.catalog_item_id,
-            models.Change.after != row.after,
+            models.SyncRun.id > run_id,
+            models.SyncRun.fingerprint.is_not(None),
+            models.SyncRun.undo_of_id.is_(None),
         )
-        .order_by(models.Change.id.desc())
+        .order_by(models.SyncRun.id.desc())
         .limit(1)
     )
-    if newer is not None and row.agreement_id is not None:
-        raise NotApprovableError(
-            f"Change {row.id} is outdated: run {newer.run_id} asks for another quantity at the "
-            "same place. Nothing was changed; approve it there."
-        )
+    if newest is None:
+        return
+    asked = {
+        _wish(row)
+        for row in session.scalars(sa.select(models.Change).where(models.Change.run_id == newest))
+    }
+    for row in rows:
+        if _wish(row) not in asked:
+            raise NotApprovableError(
+                f"Change {row.id} is outdated: run {newest} was planned later and does not ask for "
+                f"it. Nothing was changed; look at run {newest}, or run again."
+            )
+
+
+def _wish(row: models.Change) -> tuple[object, ...]:
+    """What a change asks for, and where: the same in two plans when both want the same."""
+    if row.agreement_id is None:
+        return row.kind, row.product_key
+    return row.kind, row.agreement_id, row.catalog_item_id or row.new_identifier, row.after
 
 
 def _leave_out(
-    session: Session, context: SyncContext, run_id: int, change_ids: Collection[int]
+    session: Session, context: SyncContext, run_id: int, chosen: Collection[int]
 ) -> None:
-    """Of a preview only what was chosen is applied; what it needs first comes along."""
-    chosen = list(session.scalars(sa.select(models.Change).where(models.Change.id.in_(change_ids))))
-    needed = {row.new_identifier for row in chosen if row.new_identifier}
-    groups = {row.group for row in chosen if row.group}
+    """Of a preview only what was chosen is applied."""
     others = session.scalars(
         sa.select(models.Change).where(
-            models.Change.run_id == run_id,
-            models.Change.state == ChangeState.PLANNED,
-            models.Change.id.not_in(change_ids),
+            models.Change.run_id == run_id, models.Change.state == ChangeState.PLANNED
         )
     )
     for row in others:
-        makes_needed = row.agreement_id is None and row.new_identifier in needed
-        if not makes_needed and row.group not in groups:
+        if row.id not in chosen:
             row.state, row.error = ChangeState.SKIPPED, "Not chosen."
             row.settled_at = context.now()
 

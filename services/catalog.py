@@ -54,11 +54,12 @@ def _existing(context: SyncContext, identifier: str, doubt: VendorError) -> Outc
         return Outcome(
             ChangeState.UNCLEAR,
             f"{doubt} Whether {identifier} was made is not known: {error} The next run looks.",
+            doubt=error,
         )
     usable = [item for item in found if not item.inactive and not item.is_bundle]
     if usable:
-        return Outcome(ChangeState.APPLIED, catalog_item_id=usable[0].id)
-    return Outcome(ChangeState.FAILED, f"{identifier} was not made: {doubt}")
+        return Outcome(ChangeState.APPLIED, catalog_item_id=usable[0].id, doubt=doubt)
+    return Outcome(ChangeState.FAILED, f"{identifier} was not made: {doubt}", doubt=doubt)
 
 
 def _default_item(
@@ -70,7 +71,7 @@ def _default_item(
     default, then its first active entry.
     """
     connectwise, wish = context.connectwise, settings.default_product
-    siblings = _mapped_items(context)
+    siblings = mapped_items(context)
     categories = {c.id for c in connectwise.categories() if wish.category in (None, c.name)}
     subcategories = [
         s
@@ -83,20 +84,21 @@ def _default_item(
         customer_description=name,
         subcategory_id=_required(
             "sub-category",
-            _choose(subcategories, wish.subcategory, siblings, lambda i: i.subcategory_id),
+            choose(subcategories, wish.subcategory, siblings, lambda i: i.subcategory_id),
         ),
         type_id=_required(
-            "type", _choose(connectwise.types(), wish.type, siblings, lambda i: i.type_id)
+            "type", choose(connectwise.types(), wish.type, siblings, lambda i: i.type_id)
         ),
-        product_class=wish.product_class or _common_class(siblings),
-        unit_id=_choose(connectwise.units(), wish.unit, siblings, lambda i: i.unit_id),
+        product_class=wish.product_class or common_class(siblings),
+        unit_id=choose(connectwise.units(), wish.unit, siblings, lambda i: i.unit_id),
         price=None,
         cost=None,
         taxable=wish.taxable,
     )
 
 
-def _mapped_items(context: SyncContext) -> list[CatalogItem]:
+def mapped_items(context: SyncContext) -> list[CatalogItem]:
+    """The ConnectWise products of our mappings: new ones are made like them."""
     with context.session() as session:
         ids = set(
             session.scalars(
@@ -108,12 +110,13 @@ def _mapped_items(context: SyncContext) -> list[CatalogItem]:
     return context.connectwise.catalog_items(ids={i for i in ids if i is not None}) if ids else []
 
 
-def _choose(
+def choose(
     entries: Iterable[PickItem],
     name: str | None,
     siblings: Sequence[CatalogItem],
     value_of: Callable[[CatalogItem], int | None],
 ) -> int | None:
+    """An active entry: the one named, else what the siblings have, else ConnectWise's default."""
     active = {e.id: e for e in entries if not e.inactive}
     if name is not None:
         return next((e.id for e in active.values() if e.name.casefold() == name.casefold()), None)
@@ -124,7 +127,8 @@ def _choose(
     return preset[0] if preset else min(active, default=None)
 
 
-def _common_class(siblings: Iterable[CatalogItem]) -> str:
+def common_class(siblings: Iterable[CatalogItem]) -> str:
+    """The class that most siblings have."""
     used = Counter(i.product_class for i in siblings if i.product_class and not i.is_bundle)
     return min(used, key=lambda c: (-used[c], c)) if used else "Agreement"
 

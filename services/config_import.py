@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 import models
-from services import audit, reports
+from services import audit, product_mappings, reports
 from services.clients.connectwise import Company
 from services.config_file import ConfigFile, ConfigFileError, Problem
 from services.context import SyncContext
 from services.gather import newest_report
+from services.product_mappings import ItemChoice
 from services.settings import load_settings, store_settings
 from services.sync.model import Agreement, CatalogItem, Month, Tenant, UsageLine
 
@@ -133,14 +134,17 @@ def _products(
             what = "a bundle, which cannot be an addition" if item else "not a ConnectWise product"
             vendors.problems.append(Problem(line, f"{entry.catalog_item} is {what}"))
             continue
-        before = {"catalog_item": row.catalog_item_identifier, "sync": row.sync}
-        after = {"catalog_item": item.identifier if item else None, "sync": entry.sync}
-        row.sync = entry.sync
-        row.catalog_item_id = item.id if item else None
-        row.catalog_item_identifier = item.identifier if item else None
-        if before != after:
-            _audit(session, context, f"product {entry.code}", before, after)
-            yield f"product {entry.code}: {_difference(before, after)}"
+        told = product_mappings.change(
+            session,
+            row,
+            item=ItemChoice(item.id, item.identifier) if item else None,
+            sync=entry.sync,
+            actor=context.actor,
+            at=context.now(),
+            action="config.import",
+        )
+        if told is not None:
+            yield f"product {entry.code}: {_difference(*told)}"
 
 
 def _tenants(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from config import Config
 from services.clients.connectwise import ConnectWiseAccess, ConnectWiseClient
 from services.clients.errors import NotFound, VendorError
+from services.clients.http import DEFAULT_TIMEOUT
 from services.clients.sophos import SophosAccess, SophosClient
 from services.sync.model import Month
 
@@ -42,7 +43,9 @@ def sophos_client(config: Config) -> SophosClient:
     )
 
 
-def connectwise_client(config: Config) -> ConnectWiseClient:
+def connectwise_client(
+    config: Config, timeout: tuple[float, float] = DEFAULT_TIMEOUT
+) -> ConnectWiseClient:
     """A client for ConnectWise PSA; raises NotConfiguredError or HostNotAllowed."""
     public, private = config.connectwise_public_key, config.connectwise_private_key
     return ConnectWiseClient(
@@ -53,14 +56,19 @@ def connectwise_client(config: Config) -> ConnectWiseClient:
             private_key=_needed(_plain(private), "CONNECTWISE_PRIVATE_KEY"),
             client_id=_needed(config.connectwise_client_id, "CONNECTWISE_CLIENT_ID"),
             allowed_hosts=frozenset(config.allowed_vendor_hosts),
-        )
+        ),
+        timeout=timeout,
     )
 
 
-def check_connections(config: Config, *, today: dt.date) -> Iterator[Check]:
-    """Test both connections and every right that can be tested without writing, line by line."""
-    yield from _sophos_checks(config, today)
-    yield from _connectwise_checks(config)
+def check_connections(
+    config: Config, *, today: dt.date, vendors: Collection[str] = ("Sophos", "ConnectWise")
+) -> Iterator[Check]:
+    """Test connections and every right that can be tested without writing, line by line."""
+    if "Sophos" in vendors:
+        yield from _sophos_checks(config, today)
+    if "ConnectWise" in vendors:
+        yield from _connectwise_checks(config)
 
 
 def _sophos_checks(config: Config, today: dt.date) -> Iterator[Check]:
@@ -135,7 +143,9 @@ def _try(vendor: str, name: str, read: Callable[[], str]) -> Check:
         return Check(vendor, name, ok=False, message=str(error), advice=_RIGHTS[vendor])
 
 
-_SETTINGS = "Correct the TALLYBRIDGE_ variables of this vendor and check again."
+_SETTINGS = (
+    "Correct what is set for this vendor, in Settings or in TALLYBRIDGE_ variables, and test again."
+)
 _RIGHTS = {
     "Sophos": "Use a Partner credential with a role that may read billing and customers.",
     "ConnectWise": "The API member needs Inquire All on companies, agreements and the product "

@@ -45,7 +45,7 @@ def configure_sqlite(engine: Engine) -> None:
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
-            "synchronous = NORMAL",
+            "synchronous = FULL",  # an intent must survive a power cut, and not only our own death
             "foreign_keys = ON",
         ):
             connection.execute(f"PRAGMA {pragma}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +33,13 @@ from services.sync.model import (
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A situation, the report that it rests on, and the settings in force when it was read."""
+    """A situation, the report that it rests on, and the settings in force when it was read.
+
+    `read_at` is when we began to read ConnectWise: nothing of it is older.
+    """
 
     situation: Situation
+    read_at: dt.datetime
     report_id: int
     settings: AppSettings
     trusted_tenants: frozenset[str]
@@ -74,6 +79,7 @@ def gather(context: SyncContext, month: Month, lines: list[UsageLine]) -> Gather
         serials = {a.serial: a.tenant_id for a in session.scalars(select(models.SerialAssignment))}
         report_id, trusted = report.id, reports.trusted_tenants(session, month)
 
+    read_at = context.now()
     agreement_ids = _agreement_ids(mapped.values(), owned)
     agreements = _by_id(context.connectwise.agreements(ids=agreement_ids) if agreement_ids else [])
     situation = Situation(
@@ -90,7 +96,7 @@ def gather(context: SyncContext, month: Month, lines: list[UsageLine]) -> Gather
         serial_assignments=serials,
         rules=settings.rules,
     )
-    return Gathered(situation, report_id, settings, trusted)
+    return Gathered(situation, read_at, report_id, settings, trusted)
 
 
 # --- from ConnectWise and Sophos ----------------------------------------------------------------
@@ -198,6 +204,7 @@ def owned_additions(session: Session) -> tuple[OwnedAddition, ...]:
             quantity=row.quantity,
             sources=frozenset(Source(*pair) for pair in row.sources),
             ended_by_us=row.ended_at is not None,
+            last_billed_day=row.last_billed_day,
         )
         for row in session.scalars(select(models.OwnedAddition))
     )

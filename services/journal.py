@@ -6,6 +6,7 @@ would have done. Ownership changes in the same transaction as the outcome it fol
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 import models
 from models import ChangeState
 from services import audit
+from services.clients.errors import VendorError
 from services.context import SyncContext
 from services.sync.model import (
     Addition,
@@ -34,12 +36,16 @@ _ROWS_AT_A_TIME = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a write. `addition_id` and `catalog_item_id` name what was made."""
+    """What came of a write. `addition_id` and `catalog_item_id` name what was made.
+
+    `doubt` is the error because of which it had to be found out by reading.
+    """
 
     state: ChangeState
     error: str | None = None
     addition_id: int | None = None
     catalog_item_id: int | None = None
+    doubt: VendorError | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +79,18 @@ class Journal:
                 row = session.get_one(models.Change, change_id)
                 row.state, row.error = ChangeState.SKIPPED, why
                 row.settled_at = self.context.now()
+
+
+def skip_planned(session: Session, run_id: int, why: str, now: dt.datetime) -> None:
+    """Store of all that a run had not begun that it was not tried, and why.
+
+    What stayed planned would be applied by whoever approves another change of that run.
+    """
+    session.execute(
+        sa.update(models.Change)
+        .where(models.Change.run_id == run_id, models.Change.state == ChangeState.PLANNED)
+        .values(state=ChangeState.SKIPPED, error=why, settled_at=now)
+    )
 
 
 def store_plan(session: Session, run: models.SyncRun, plan: Plan, situation: Situation) -> None:
@@ -133,7 +151,7 @@ def settle(
     row.catalog_item_id = outcome.catalog_item_id or row.catalog_item_id
     if outcome.state is ChangeState.APPLIED:
         if row.kind is ChangeKind.CREATE_PRODUCT:
-            _map_product(session, row)
+            _map_product(session, context, row)
         else:
             _own(session, context, row)
         _audit(session, context, row)
@@ -152,17 +170,24 @@ def _own(session: Session, context: SyncContext, row: models.Change) -> None:
     owned.updated_at = context.now()
     if row.kind is ChangeKind.CANCEL:
         owned.ended_at = context.now()
+        owned.last_billed_day = None if row.sets_quantity else row.cancelled_date
         owned.quantity = Decimal(0) if row.sets_quantity else (row.before or Decimal(0))
     else:
-        owned.ended_at = None
+        owned.ended_at = owned.last_billed_day = None
         owned.quantity = row.after or Decimal(0)
     if row.sources or new:
         owned.sources = row.sources
 
 
-def _map_product(session: Session, row: models.Change) -> None:
-    """Map the Sophos product to its default product, unless a person mapped it meanwhile."""
+def _map_product(session: Session, context: SyncContext, row: models.Change) -> None:
+    """Map the Sophos product to its default product, unless a person mapped it meanwhile.
+
+    Then the person has the last word, and what this run would bill of it waits for the next one.
+    """
     product = session.get_one(models.ProductMapping, row.product_key)
+    if product.catalog_item_id not in {None, row.catalog_item_id}:
+        _skip_usage_of(session, context, row)
+        return
     if product.catalog_item_id is None:
         product.catalog_item_id = row.catalog_item_id
         product.catalog_item_identifier = row.new_identifier
@@ -175,6 +200,22 @@ def _map_product(session: Session, row: models.Change) -> None:
             )
             .values(catalog_item_id=row.catalog_item_id)
         )
+
+
+def _skip_usage_of(session: Session, context: SyncContext, made: models.Change) -> None:
+    waiting = session.scalars(
+        sa.select(models.Change).where(
+            models.Change.run_id == made.run_id,
+            models.Change.state.in_([ChangeState.PLANNED, ChangeState.HELD]),
+        )
+    )
+    for row in waiting:
+        if any(product_key == made.product_key for _, product_key in row.sources):
+            row.state, row.settled_at = ChangeState.SKIPPED, context.now()
+            row.error = (
+                "Not applied, because somebody mapped the Sophos product to another ConnectWise "
+                "product during the run. Nothing was written; the next run bills it there."
+            )
 
 
 def _audit(session: Session, context: SyncContext, row: models.Change) -> None:

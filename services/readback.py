@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 import models
 from models import ChangeState
-from services.clients.errors import VendorError
+from services.clients.errors import NotFound, VendorError
 from services.context import SyncContext
 from services.journal import Outcome
 from services.sync.model import Addition, ChangeKind
 from services.sync.words import number
+
+_NOT_ARRIVED = "It did not reach ConnectWise; the next run plans it again."
+_NEITHER = "ConnectWise holds neither the old nor the new value; left alone."
+_RECOGNISED_FOR = dt.timedelta(days=1)
+"""After that a person may have made the addition that looks like the lost one."""
 
 
 def stale(row: models.Change, additions: Iterable[Addition], today: dt.date) -> str | None:
@@ -29,6 +35,8 @@ def stale(row: models.Change, additions: Iterable[Addition], today: dt.date) -> 
     addition = _by_id(row, additions)
     if addition is None:
         return "the addition no longer exists"
+    if addition.catalog_item_id != row.catalog_item_id:
+        return "the addition is one of another ConnectWise product now"
     if not addition.is_open(today):
         return f"the addition was cancelled as of {addition.cancelled_date}"
     if addition.quantity != row.before:
@@ -41,7 +49,7 @@ def judge(row: models.Change, additions: Iterable[Addition]) -> bool | None:
     if row.kind is ChangeKind.CREATE:
         return bool(created(row, additions))
     addition = _by_id(row, additions)
-    if addition is None:
+    if addition is None or addition.catalog_item_id != row.catalog_item_id:
         return None
     if _is_as_asked(row, addition):
         return True
@@ -49,7 +57,10 @@ def judge(row: models.Change, additions: Iterable[Addition]) -> bool | None:
 
 
 def created(row: models.Change, additions: Iterable[Addition]) -> list[Addition]:
-    """The additions that can only come from this create: new, of its item, with its quantity."""
+    """The additions that can come from this create: new, and in all that was written like it.
+
+    ConnectWise does not tell who made an addition, nor when.
+    """
     known = set(row.known_additions)
     return [
         a
@@ -57,6 +68,7 @@ def created(row: models.Change, additions: Iterable[Addition]) -> list[Addition]
         if a.id not in known
         and a.catalog_item_id == row.catalog_item_id
         and a.quantity == row.after
+        and a.effective_date == row.effective_date
         and a.cancelled_date is None
     ]
 
@@ -72,9 +84,9 @@ def read_back_create(context: SyncContext, row: models.Change, doubt: VendorErro
             context.sleep(seconds)
             found = created(row, context.connectwise.additions(_agreement(row)))
             if len(found) == 1:
-                return Outcome(ChangeState.APPLIED, addition_id=found[0].id)
+                return Outcome(ChangeState.APPLIED, addition_id=found[0].id, doubt=doubt)
     except VendorError as error:
-        return _unclear(doubt, f"it could not be read back ({error})")
+        return _unread(doubt, error)
     return _unclear(doubt, "it was not found on reading back")
 
 
@@ -85,33 +97,49 @@ def read_back_change(
     try:
         verdict = judge(row, context.connectwise.additions(_agreement(row)))
     except VendorError as error:
-        return _unclear(doubt, f"it could not be read back ({error})")
+        return _unread(doubt, error)
     if verdict is None:
-        return Outcome(
-            ChangeState.FAILED, "ConnectWise holds neither the old nor the new value; left alone."
-        )
-    return Outcome(ChangeState.APPLIED) if verdict else None
+        return Outcome(ChangeState.FAILED, _NEITHER, doubt=doubt)
+    return Outcome(ChangeState.APPLIED, doubt=doubt) if verdict else None
 
 
 def resolve(context: SyncContext, row: models.Change) -> Outcome:
     """Settle an intent that an earlier run left open, by reading. Raises VendorError."""
     if row.kind is ChangeKind.CREATE_PRODUCT:
         return _resolve_product(context, row)
-    additions = context.connectwise.additions(_agreement(row))
+    try:
+        additions = context.connectwise.additions(_agreement(row))
+    except NotFound:
+        # Wrong keys may look like this too: the agreement is gone when the list lacks it as well.
+        if context.connectwise.agreements(ids=[_agreement(row)]):
+            raise
+        return Outcome(ChangeState.FAILED, "The agreement is gone; there is nothing to look for.")
     if row.kind is ChangeKind.CREATE:
-        found = created(row, additions)
-        if len(found) == 1:
-            return Outcome(ChangeState.APPLIED, addition_id=found[0].id)
-        return Outcome(ChangeState.FAILED, _did_not_arrive(len(found)))
+        return _resolve_create(context, row, additions)
     verdict = judge(row, additions)
     if verdict:
         return Outcome(ChangeState.APPLIED)
-    return Outcome(
-        ChangeState.FAILED,
-        "It did not reach ConnectWise; the next run plans it again."
-        if verdict is False
-        else "ConnectWise holds neither the old nor the new value; left alone.",
-    )
+    return Outcome(ChangeState.FAILED, _NOT_ARRIVED if verdict is False else _NEITHER)
+
+
+def _resolve_create(
+    context: SyncContext, row: models.Change, additions: Iterable[Addition]
+) -> Outcome:
+    found = created(row, additions)
+    if not found:
+        return Outcome(ChangeState.FAILED, _NOT_ARRIVED)
+    if len(found) > 1:
+        return Outcome(
+            ChangeState.FAILED,
+            f"{len(found)} new additions could be the one that was made; left for a person to see.",
+        )
+    if row.intended_at is None or context.now() - row.intended_at > _RECOGNISED_FOR:
+        return Outcome(
+            ChangeState.FAILED,
+            f"Addition {found[0].id} may be the one that was made, or somebody made it by hand "
+            "since. It was left alone; approve its adoption if it is right.",
+        )
+    return Outcome(ChangeState.APPLIED, addition_id=found[0].id)
 
 
 def _resolve_product(context: SyncContext, row: models.Change) -> Outcome:
@@ -119,19 +147,18 @@ def _resolve_product(context: SyncContext, row: models.Change) -> Outcome:
     usable = [item for item in items if not item.inactive and not item.is_bundle]
     if usable:
         return Outcome(ChangeState.APPLIED, catalog_item_id=usable[0].id)
-    return Outcome(ChangeState.FAILED, _did_not_arrive(0))
+    return Outcome(ChangeState.FAILED, _NOT_ARRIVED)
 
 
-def _did_not_arrive(found: int) -> str:
-    if found:
-        return f"{found} new additions could be the one that was made; left for a person to see."
-    return "It did not reach ConnectWise; the next run plans it again."
+def _unread(doubt: VendorError, why: VendorError) -> Outcome:
+    return replace(_unclear(doubt, f"it could not be read back ({why})"), doubt=why)
 
 
 def _unclear(doubt: VendorError, what: str) -> Outcome:
     return Outcome(
         ChangeState.UNCLEAR,
         f"{doubt} Whether it took effect is not known: {what}. The next run looks first.",
+        doubt=doubt,
     )
 
 

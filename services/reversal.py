@@ -94,13 +94,22 @@ def _reverse(row: models.Change, situation: Situation, *, in_move: bool) -> Chan
     )
 
 
-def _why_not(row: models.Change, situation: Situation, *, in_move: bool) -> str | None:
+def why_never(row: models.Change, *, in_move: bool) -> str | None:
+    """Why an applied change can never be undone, whatever stands in ConnectWise now; or None."""
     if row.kind is ChangeKind.CREATE_PRODUCT:
         return "a product stays in ConnectWise; set it inactive there if it is not wanted"
     if row.kind is ChangeKind.CANCEL:
         return "a cancelled addition is not opened again; the next run makes a new one if needed"
     if in_move:
         return "it took over the seats of an addition that was cancelled with it"
+    if row.before == row.after:
+        return "its quantity was not changed; it stays one that we keep right"
+    return None
+
+
+def _why_not(row: models.Change, situation: Situation, *, in_move: bool) -> str | None:
+    if never := why_never(row, in_move=in_move):
+        return never
     agreement: Agreement | None = situation.agreements.get(row.agreement_id or 0)
     if agreement is None:
         return "the agreement no longer exists"
@@ -109,10 +118,10 @@ def _why_not(row: models.Change, situation: Situation, *, in_move: bool) -> str 
     addition = _find(row, situation.additions[agreement.id])
     if addition is None or not addition.is_open(situation.today):
         return "the addition is no longer there, or cancelled"
+    if addition.catalog_item_id != row.catalog_item_id:
+        return "the addition is one of another ConnectWise product now"
     if addition.quantity != row.after:
         return f"it says {number(addition.quantity)} now, not the {number(row.after)} of the run"
-    if row.before == row.after:
-        return "its quantity was not changed; it stays one that we keep right"
     return None
 
 

@@ -22,6 +22,7 @@ class SettingsError(ValueError):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
         self.name = name
+        self.reason = message
 
 
 def _timezone(name: str) -> str:
@@ -57,6 +58,17 @@ class GuardRails(_Part):
     missing_customers_percent: Percent | None = Decimal(10)
 
 
+def rails_off(rails: GuardRails) -> int:
+    """How many guard rails hold nothing."""
+    limits = (
+        rails.decrease_percent,
+        rails.price_effect,
+        rails.decreasing_share_percent,
+        rails.missing_customers_percent,
+    )
+    return limits.count(None) + (not rails.drop_to_zero)
+
+
 class DefaultProduct(_Part):
     """What a product gets that the sync makes, by ConnectWise's own names.
 
@@ -74,6 +86,18 @@ class DefaultProduct(_Part):
     taxable: bool | None = None
 
 
+class Schedule(_Part):
+    """When a sync run starts by itself; `time` is in the billing time zone.
+
+    `invoice`: looked at once a day, a run when Sophos' report is new or changed. `day` counts for
+    `monthly` only.
+    """
+
+    when: Literal["by_hand", "invoice", "monthly", "daily"] = "invoice"
+    day: Annotated[int, Field(ge=1, le=28)] = 1
+    time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "06:00"
+
+
 class AppSettings(_Part):
     """All settings with their defaults."""
 
@@ -85,6 +109,7 @@ class AppSettings(_Part):
     new_products_sync: bool = False
     guard_rails: GuardRails = GuardRails()
     default_product: DefaultProduct = DefaultProduct()
+    schedule: Schedule = Schedule()
 
     @property
     def rules(self) -> Rules:

@@ -6,8 +6,9 @@ back. Each holds the one lock of sync runs, and first settles what an earlier cr
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,13 +16,13 @@ import sqlalchemy as sa
 
 import models
 from models import ChangeState, RunState
-from services import approvals, journal, reversal
+from services import approvals, doubts, journal, reversal
 from services.apply import apply_run
 from services.clients.errors import VendorError
 from services.context import SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.gather import Gathered, gather, newest_report
-from services.recovery import recover
+from services.recovery import mark_interrupted, recover, settle_open_intents
 from services.sync.desired import DesiredState, desired_additions
 from services.sync.fingerprint import fingerprint
 from services.sync.guard import guard
@@ -35,6 +36,14 @@ class RunRefusedError(Exception):
     """The run did not begin, or may not do what was asked. Nothing was changed."""
 
 
+OnStart = Callable[[int], None]
+"""Told the id of the run as soon as it is stored as running; what comes after may take long."""
+
+
+def _nobody_waits(run_id: int) -> None:
+    """For those who only want the result."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """The run that was stored, and what there is to say about it beyond its changes."""
@@ -43,19 +52,27 @@ class RunResult:
     notes: tuple[str, ...] = ()
 
 
-def preview(context: SyncContext, month: Month | None = None) -> RunResult:
+def preview(
+    context: SyncContext, month: Month | None = None, *, on_start: OnStart = _nobody_waits
+) -> RunResult:
     """Plan a month and store the plan; nothing is written to either vendor."""
-    with _begun(context, month) as begun:
+    with _begun(context, month, on_start=on_start) as begun:
+        _settle_earlier(context, begun)
         if _plan(context, begun, month) is not None:
             _finish(context, begun.run_id, RunState.PLANNED)
     return begun.result
 
 
 def run(
-    context: SyncContext, month: Month | None = None, *, approve_all: bool = False
+    context: SyncContext,
+    month: Month | None = None,
+    *,
+    approve_all: bool = False,
+    on_start: OnStart = _nobody_waits,
 ) -> RunResult:
     """Plan a month and apply the plan. What is held waits, unless all was approved beforehand."""
-    with _begun(context, month) as begun:
+    with _begun(context, month, on_start=on_start) as begun:
+        _settle_earlier(context, begun)
         gathered = _plan(context, begun, month)
         if gathered is None:
             return begun.result
@@ -65,32 +82,50 @@ def run(
         if approve_all:
             approvals.approve(context, begun.run_id, None)
         _confirm(context, begun.confirmed)
-        _apply(context, begun.run_id, reviewed=False)
+        _apply(context, begun.run_id, read_at=gathered.read_at)
     return begun.result
 
 
-def approve(context: SyncContext, run_id: int, change_ids: Collection[int] | None) -> RunResult:
+def approve(
+    context: SyncContext,
+    run_id: int,
+    change_ids: Collection[int] | None,
+    *,
+    on_start: OnStart = _nobody_waits,
+) -> RunResult:
     """Apply held changes of a stored run, as reviewed; None approves all of them.
 
     Of a preview, the other planned changes are applied too when all are approved. Raises
     RunRefusedError when the run, or one of the changes, is not there to be approved.
     """
     with _locked(context):
-        notes = tuple(recover(context))
+        notes = _recovered(context)
         if context.settings().read_only:
             raise RunRefusedError("Read-only is switched on. Nothing was written; switch it off.")
         try:
-            approvals.reopen(context, run_id, change_ids)
+            chosen = approvals.reopen(context, run_id, change_ids)
         except approvals.NotApprovableError as error:
             raise RunRefusedError(str(error)) from None
         with _failing_into(context, run_id):
-            _apply(context, run_id, reviewed=True)
+            on_start(run_id)
+            _apply(context, run_id, read_at=None, only=chosen)
     return RunResult(run_id, notes)
 
 
-def undo(context: SyncContext, run_id: int) -> RunResult:
-    """Plan and apply the way back to what stood before a run, with the same guard rails."""
-    with _begun(context, None, undo_of=run_id) as begun:
+def undo(
+    context: SyncContext,
+    run_id: int,
+    *,
+    plan_only: bool = False,
+    on_start: OnStart = _nobody_waits,
+) -> RunResult:
+    """Plan and apply the way back to what stood before a run, with the same guard rails.
+
+    With `plan_only` nothing is written: a person reviews the way back and approves it.
+    """
+    with _begun(context, None, undo_of=run_id, on_start=on_start) as begun:
+        _settle_earlier(context, begun)
+        read_at = context.now()
         situation, plan = reversal.plan_reversal(context, run_id)
         settings = context.settings()
         guarded = guard(
@@ -101,10 +136,12 @@ def undo(context: SyncContext, run_id: int) -> RunResult:
             tenants_before=(),
         )
         _store(context, begun.run_id, guarded, situation, report_id=None)
-        if settings.read_only:
+        if plan_only:
+            _finish(context, begun.run_id, RunState.PLANNED)
+        elif settings.read_only:
             _finish(context, begun.run_id, RunState.PLANNED, _READ_ONLY)
         else:
-            _apply(context, begun.run_id, reviewed=False)
+            _apply(context, begun.run_id, read_at=read_at)
     return begun.result
 
 
@@ -131,17 +168,21 @@ class _Begun:
 
 @contextmanager
 def _begun(
-    context: SyncContext, month: Month | None, *, undo_of: int | None = None
+    context: SyncContext,
+    month: Month | None,
+    *,
+    undo_of: int | None = None,
+    on_start: OnStart = _nobody_waits,
 ) -> Iterator[_Begun]:
-    """A run of its own: lock, settle what is open, store that it runs, and how it failed."""
+    """A run of its own: lock, mark those that died, store that it runs, and how it failed."""
     with _locked(context):
         if undo_of is not None:
             with context.session() as session:
                 if session.get(models.SyncRun, undo_of) is None:
                     raise RunRefusedError(f"There is no run {undo_of}. Nothing was changed.")
-        run_id = _claim(context, month, undo_of)
+        run_id, notes = _claim(context, month, undo_of)
         with _failing_into(context, run_id):
-            notes = tuple(_recover_others(context, run_id))
+            on_start(run_id)
             yield _Begun(run_id, notes)
 
 
@@ -175,27 +216,41 @@ def _failing_into(context: SyncContext, run_id: int) -> Iterator[None]:
         raise
 
 
-def _claim(context: SyncContext, month: Month | None, undo_of: int | None) -> int:
-    """Store the run as running. Runs that still say so have died, because we hold the lock."""
+def _claim(
+    context: SyncContext, month: Month | None, undo_of: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Store the run as running; others that still say so have died, because we hold the lock."""
     with context.session() as session, session.begin():
+        notes = tuple(mark_interrupted(session, context.now()))
+        session.flush()
         run_row = models.SyncRun(
             month=str(month) if month else None,
             trigger=context.trigger,
             actor=context.actor,
-            state=RunState.PLANNED,
+            state=RunState.RUNNING,
             undo_of_id=undo_of,
             started_at=context.now(),
         )
         session.add(run_row)
         session.flush()
-        return run_row.id
+        return run_row.id, notes
 
 
-def _recover_others(context: SyncContext, run_id: int) -> list[str]:
-    notes = recover(context)
-    with context.session() as session, session.begin():
-        session.get_one(models.SyncRun, run_id).state = RunState.RUNNING
-    return notes
+def _settle_earlier(context: SyncContext, begun: _Begun) -> None:
+    """What an earlier run left open is settled by reading before anything else is done."""
+    for note in settle_open_intents(context):
+        begun.notes = (*begun.notes, note)
+
+
+def _recovered(context: SyncContext) -> tuple[str, ...]:
+    """The same before an approval, which has no run of its own to record on how it failed."""
+    notes: list[str] = []
+    try:
+        notes.extend(recover(context))
+    except VendorError as error:
+        said = " ".join([*notes, str(error)])
+        raise RunRefusedError(f"{said} Nothing was approved; try again later.") from None
+    return tuple(notes)
 
 
 def _finish(context: SyncContext, run_id: int, state: RunState, message: str | None = None) -> None:
@@ -204,6 +259,9 @@ def _finish(context: SyncContext, run_id: int, state: RunState, message: str | N
         run_row.state = state
         run_row.message = message
         run_row.ended_at = context.now()
+        if state is RunState.FAILED:
+            why = "Not tried, because the run ended early."
+            journal.skip_planned(session, run_id, why, context.now())
         run_row.sophos_calls += context.sophos.calls
         run_row.connectwise_calls += context.connectwise.calls
 
@@ -265,6 +323,7 @@ def _store(
     context: SyncContext, run_id: int, plan: Plan, situation: Situation, *, report_id: int | None
 ) -> None:
     with context.session() as session, session.begin():
+        plan = doubts.hold_in_doubt(plan, doubts.open_places(session))
         run_row = session.get_one(models.SyncRun, run_id)
         run_row.report_id = report_id
         run_row.fingerprint = fingerprint(plan.changes)
@@ -291,8 +350,14 @@ def _confirm(context: SyncContext, confirmed: Sequence[OwnedAddition]) -> None:
 # --- applying -----------------------------------------------------------------------------------
 
 
-def _apply(context: SyncContext, run_id: int, *, reviewed: bool) -> None:
-    ended_early = apply_run(context, run_id, reviewed=reviewed)
+def _apply(
+    context: SyncContext,
+    run_id: int,
+    *,
+    read_at: dt.datetime | None,
+    only: Collection[int] | None = None,
+) -> None:
+    ended_early = apply_run(context, run_id, read_at=read_at, only=only)
     with context.session() as session:
         failed = session.scalar(
             sa.select(sa.func.count())

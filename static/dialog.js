@@ -1,6 +1,9 @@
 // A dialog that htmx loads into #modal opens itself; closing it empties #modal again.
 // showModal() gives the focus trap, Escape, and the return of the focus.
 
+// What was focused before the first dialog; one dialog may replace another.
+let opener = null;
+
 export function openDialogs() {
   const place = document.getElementById("modal");
   if (!place) return;
@@ -11,10 +14,16 @@ export function openDialogs() {
 function open(place) {
   const dialog = place.querySelector("dialog");
   if (!dialog || dialog.open) return;
-  const back = document.activeElement;
+  if (document.activeElement !== document.body) opener = document.activeElement;
   dialog.addEventListener("close", () => {
     place.replaceChildren();
-    if (back?.isConnected) back.focus();
+    const back = opener?.isConnected ? opener : opener?.id && document.getElementById(opener.id);
+    if (back) back.focus();
+  });
+  dialog.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-close]")) return;
+    event.preventDefault();
+    dialog.close();
   });
   dialog.showModal();
   const first = dialog.querySelector("[autofocus], article > :not(header) :is(input:not([type=hidden]), select, textarea, a, button)");

@@ -157,11 +157,16 @@ class ConnectWiseClient:
         """The whole list of an agreement's additions, in every state.
 
         ConnectWise has additions only below one agreement. Raises UnexpectedResponse if a single
-        one cannot be trusted: what is overlooked would be made a second time.
+        one cannot be trusted: what is overlooked would be made a second time. For the same reason
+        an empty list is believed only when ConnectWise counts none either.
         """
         doing = f"reading the additions of agreement {agreement_id}"
-        rows = self._rows(_additions(agreement_id), ADDITION_FIELDS, Selection(), doing=doing)
-        return [to_addition(row, agreement_id) for row in rows]
+        path = _additions(agreement_id)
+        rows = self._rows(path, ADDITION_FIELDS, Selection(), doing=doing)
+        found = [to_addition(row, agreement_id) for row in rows]
+        if not found:
+            self._api.confirm_empty(path, doing=doing)
+        return found
 
     def create_addition(
         self, agreement_id: int, *, catalog_item_id: int, quantity: Decimal, effective_date: dt.date
@@ -215,17 +220,21 @@ class ConnectWiseClient:
         identifiers: Collection[str] | None = None,
         updated_since: dt.datetime | None = None,
     ) -> list[CatalogItem]:
-        """Catalog items by id, by exact identifier, or changed since a moment; else all."""
+        """Catalog items by id, by identifier, or changed since a moment; else all.
+
+        Upper and lower case of an identifier are the same to ConnectWise, and so they are here.
+        """
         selection = Selection(
             ids={"id": ids},
             texts={"identifier": identifiers},
             conditions=() if updated_since is None else (since(updated_since),),
         )
         rows = self._rows(_CATALOG, CATALOG_FIELDS, selection, doing="reading the product catalog")
+        wanted = None if identifiers is None else {i.casefold() for i in identifiers}
         return [
             item
             for item in _unique(to_catalog_item(row) for row in rows)
-            if _asked(item.id, ids) and _asked(item.identifier, identifiers)
+            if _asked(item.id, ids) and _asked(item.identifier.casefold(), wanted)
         ]
 
     def catalog_item(self, item_id: int) -> CatalogItem:

@@ -174,6 +174,19 @@ class ConnectWiseApi:
             params["pageId"] = str(ids[-1])
         self._incomplete(doing, "it has no end", reply)
 
+    def confirm_empty(self, path: str, *, doing: str) -> None:
+        """Have ConnectWise count a list that came empty: there is nothing else to tell it by.
+
+        Raises IncompleteListing when there are records after all.
+        """
+        reply = self._read(f"{path}/count", {}, {}, listing=True, doing=doing)
+        answer = self._json(reply, doing=doing, write=False)
+        count = answer.get("count") if isinstance(answer, dict) else None
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise unexpected(reply, doing=doing, write=False)
+        if count != 0:
+            self._incomplete(doing, "it came empty, and ConnectWise counts records there", reply)
+
     def one(self, path: str, *, doing: str, fields: str | None = None) -> object:
         """One record. Raises NotFound when it is gone."""
         params = {"fields": fields} if fields else {}

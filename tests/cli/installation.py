@@ -135,7 +135,9 @@ class Installation:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             tables = [
                 name
-                for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type='table'"
+                )
                 if name not in without
             ]
             return {
@@ -179,4 +181,4 @@ def refused(answer: Answer, *words: str, code: int = 1) -> None:
     if code == 1:
         assert len(answer.err.strip().splitlines()) == 1, answer.err
         assert text.startswith("Error: ")
-    assert text.rstrip().endswith((".", "?")) or code == 2, text
+        assert re.search(r"\.( \[[^\]]+\])?$", text), "a sentence, and perhaps the id of a request"

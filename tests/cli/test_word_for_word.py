@@ -110,7 +110,7 @@ def test_from_an_empty_directory_to_right_invoices_and_back(
 
 
 def test_check_says_one_line_a_right(desk: Installation) -> None:
-    plain, machine = desk.shell("check"), desk.shell("check", "--json")
+    plain, machine = desk.shell("check"), desk.call("check", "--json")
     assert plain.code == machine.code == 0
     checks = machine.json["checks"]
     assert machine.json["ok"] is True
@@ -119,62 +119,49 @@ def test_check_says_one_line_a_right(desk: Installation) -> None:
     for check in checks:
         assert check["ok"] is True
         assert check["name"] in plain.out
+    failed = desk.call("check", "--json", CONNECTWISE_COMPANY_ID="nobody")
+    assert (failed.code, failed.json["ok"]) == (1, False)
 
 
-def test_a_failed_check_is_exit_code_1(desk: Installation) -> None:
-    answer = desk.shell("check", "--json", CONNECTWISE_COMPANY_ID="nobody")
-    assert answer.code == 1
-    assert answer.json["ok"] is False
-
-
-def test_a_person_is_made_from_a_file_and_from_a_prompt(desk: Installation) -> None:
-    file = desk.write("correct horse battery staple\nsecond line\n", "password")
-    made = desk.shell("users", "create", "anna", "--role", "admin", "--password-file", file)
-    asked = desk.shell(
-        "users", "create", "Ben Müller", "--role", "viewer", input="correct horse battery\n" * 2
-    )
-    assert made.code == asked.code == 0
-    assert "horse" not in made.out + made.err + asked.out + asked.err
-    assert [row[1:3] for row in desk.rows()["users"]] == [
-        ("anna", "admin"),
-        ("Ben Müller", "viewer"),
-    ]
+def test_a_person_is_made_from_a_prompt(desk: Installation) -> None:
+    """Where there is no terminal, the password comes from standard input."""
+    password = "correct horse battery\n"
+    asked = desk.shell("users", "create", "Ben Müller", "--role", "viewer", input=password * 2)
+    assert asked.code == 0
+    assert "horse" not in asked.out + asked.err
+    assert [row[1:3] for row in desk.rows()["users"]] == [("Ben Müller", "viewer")]
 
 
 def test_backup_and_restore_bring_everything_back(desk: Installation) -> None:
     desk.configured()
     before = desk.rows()
     backed = desk.shell("backup", desk.home / "all.backup", "--json")
-    assert desk.call("users", "create", "x", "--role", "viewer", input="long enough pw\n" * 2).code == 0
+    changed = desk.call("config", "import", desk.write("settings: {usage_ended: zero}\n"))
+    assert changed.code == 0
     restored = desk.shell("restore", desk.home / "all.backup", "--json")
     assert backed.code == restored.code == 0
     assert backed.json == restored.json
     assert desk.rows() == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("sync", "plan", "--month", "2026-13"), "'2026-13' is not a month"),
+def test_bad_usage_is_exit_code_2(desk: Installation) -> None:
+    answer = desk.shell("sync", "plan", "--month", "2026-13")
+    refused(answer, "'2026-13' is not a month", code=2)
+    assert answer.out == ""
+    for arguments, words in (
         (("sync", "run", "--approve", "some"), "'some' is not one of 'all', 'none'"),
         (("nonsense",), "No such command 'nonsense'"),
-    ],
-)
-def test_bad_usage_is_exit_code_2(
-    desk: Installation, arguments: tuple[str, ...], words: str
-) -> None:
-    answer = desk.shell(*arguments)
-    refused(answer, words, code=2)
-    assert answer.out == ""
+        (("sync", "plan", "--force"), "No such option.*--force"),
+        (("backup",), "Missing argument 'FILE'"),
+    ):
+        refused(desk.call(*arguments), words, code=2)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("READ_ONLY", "maybe", "TALLYBRIDGE_READ_ONLY: .* valid boolean"),
-        ("READONLY", "1", "did you mean TALLYBRIDGE_READ_ONLY?"),
         ("DATA_DIR", "/dev/null/data", "TALLYBRIDGE_DATA_DIR: .* cannot be made"),
-        ("SECRET_KEY_FILE", "/does/not/exist", "TALLYBRIDGE_SECRET_KEY_FILE: .* cannot be read"),
         pytest.param(
             "DATABASE_URL",
             "postgresql+psycopg2://host/db",
@@ -186,16 +173,11 @@ def test_bad_usage_is_exit_code_2(
 def test_a_broken_environment_stops_the_start_with_one_line(
     desk: Installation, name: str, value: str, words: str
 ) -> None:
-    answer = desk.shell("sync", "run", **{name: value})
+    changed = Installation(desk.home, {**desk.env, f"TALLYBRIDGE_{name}": value})
+    answer = changed.shell("sync", "run")
     assert (answer.code, answer.out) == (2, "")
     assert len(answer.err.strip().splitlines()) == 1, answer.err
     refused(answer, words, code=2)
-
-
-def test_help_names_the_environment_free_commands(desk: Installation) -> None:
-    answer = desk.shell("--help")
-    for command in ("check", "config", "sync", "users", "backup", "restore", "sandbox"):
-        assert f"\n  {command} " in answer.out
 
 
 def test_the_sandbox_serves_both_vendors_until_told_to_stop(tmp_path: Path) -> None:
@@ -229,10 +211,12 @@ def test_the_sandbox_serves_both_vendors_until_told_to_stop(tmp_path: Path) -> N
 
 def test_without_any_environment_it_says_what_is_missing(tmp_path: Path) -> None:
     desk = Installation(tmp_path, {"TALLYBRIDGE_DATA_DIR": str(tmp_path / "data")})
-    refused(desk.shell("sync", "run"), "TALLYBRIDGE_SOPHOS_CLIENT_ID is not set. Nothing was changed")
+    refused(
+        desk.shell("sync", "run"), "TALLYBRIDGE_SOPHOS_CLIENT_ID is not set. Nothing was changed"
+    )
 
 
 def test_json_failures_are_one_document_too(desk: Installation) -> None:
-    answer = desk.shell("sync", "undo", "7", "--json")
+    answer = desk.call("sync", "undo", "7", "--json")
     assert answer.code == 1
     assert json.loads(answer.out) == {"error": answer.last.removeprefix("Error: ")}

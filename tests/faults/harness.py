@@ -162,9 +162,7 @@ class Oracle:
         assert row["billCustomer"] == "Billable"
         assert "cancelledDate" not in row
 
-    def _check_ours(
-        self, place: Place, old: Mapping[str, Any], new: Mapping[str, Any]
-    ) -> None:
+    def _check_ours(self, place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = {n for n in {*old, *new} - COMPUTED if old.get(n) != new.get(n)}
         assert changed <= WRITABLE, f"addition {new['id']}: {sorted(changed)} were changed"
         if place in self.expected:
@@ -266,6 +264,7 @@ class Installation:
                 "now": lambda: self.now,
                 "sleep": self.slept.append,
                 "settle_seconds": (0, 0.01),
+                "late_arrival": dt.timedelta(0),  # a next run is meant to be a later one
                 "workers": workers,
                 **changes,
             }
@@ -426,6 +425,11 @@ class Told:
 
     def held(self) -> list[Row]:
         return [c for c in self.changes if c.state is ChangeState.HELD]
+
+    def findings_to_fear(self) -> list[str]:
+        """The findings that say that something was left undone."""
+        harmless = {"price_missing", "new_product", "unassigned_line", "unmapped_tenant"}
+        return [message for kind, message in self.findings if kind not in harmless]
 
     def only(self, **values: Any) -> Row:
         """The one change that has these values."""

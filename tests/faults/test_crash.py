@@ -231,7 +231,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("k", "when"), [(1, "before"), (4, "after"), (8, "before"), (12, "after")])
 def test_killed_process(changed: Installation, k: int, when: str) -> None:
-    """Killed while the k-th write hangs in ConnectWise, which has done it already, or never will."""
+    """Killed while the k-th write hangs in ConnectWise, which has done it or never will."""
     changed.fault("timeout", "connectwise", path=_ADDITION_WRITES,
                   at=k, when=when, seconds=20)  # fmt: skip
     process = start_cli(changed, "sync", "run")

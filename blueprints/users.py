@@ -1,0 +1,126 @@
+"""Users: who may sign in, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, abort, flash, url_for
+from flask_wtf import FlaskForm
+from sqlalchemy.orm import Session
+
+from blueprints.access import requires
+from blueprints.htmx import done, render, render_dialog, wants_fragment
+from blueprints.support import actor, installation, reading, user_id, writing
+from blueprints.users_forms import DeleteForm, NewUserForm, PasswordForm, RoleForm
+from models import Role, User
+from services.accounts import AccountError, create_user
+from services.users import accounts, change_role, delete_user, find_user, set_password
+
+blueprint = Blueprint("users", __name__, url_prefix="/settings/users")
+
+
+@blueprint.get("")
+@requires(Role.ADMIN)
+def index() -> Response:
+    return render("users/index.html", fragment="users/_table.html", **_list())
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+@requires(Role.ADMIN)
+def new() -> Response:
+    form = NewUserForm()
+
+    def change(session: Session, _me: User) -> str:
+        create_user(
+            session,
+            name=form.name.data,
+            password=form.password.data,
+            role=Role(form.role.data),
+            actor=actor(),
+            now=installation().now(),
+        )
+        return f"{form.name.data.strip()} can sign in now."
+
+    return _dialog(form, change, content="users/_new.html", title="Add a user")
+
+
+@blueprint.route("/<int:number>/role", methods=["GET", "POST"])
+@requires(Role.ADMIN)
+def role(number: int) -> Response:
+    user = _user(number)
+    form = RoleForm(role=user.role.value)
+
+    def change(session: Session, me: User) -> str:
+        wanted = Role(form.role.data)
+        change_role(session, number, wanted, by=me, now=installation().now())
+        return f"{user.name} is {wanted.value} now and has to sign in again."
+
+    return _dialog(form, change, content="users/_role.html", title="Change role", user=user)
+
+
+@blueprint.route("/<int:number>/password", methods=["GET", "POST"])
+@requires(Role.ADMIN)
+def password(number: int) -> Response:
+    user, form = _user(number), PasswordForm()
+
+    def change(session: Session, me: User) -> str:
+        set_password(session, number, form.password.data, by=me, now=installation().now())
+        return f"{user.name} has a new password and has to sign in again."
+
+    return _dialog(form, change, content="users/_password.html", title="New password", user=user)
+
+
+@blueprint.route("/<int:number>/delete", methods=["GET", "POST"])
+@requires(Role.ADMIN)
+def delete(number: int) -> Response:
+    user, form = _user(number), DeleteForm()
+
+    def change(session: Session, me: User) -> str:
+        return f"{delete_user(session, number, by=me, now=installation().now())} was deleted."
+
+    return _dialog(form, change, content="users/_delete.html", title="Delete user", user=user)
+
+
+def _dialog(
+    form: FlaskForm,
+    change: Callable[[Session, User], str],
+    *,
+    content: str,
+    title: str,
+    **context: Any,
+) -> Response:
+    """Show a form, or do what it asks; what cannot be done is said in the form."""
+    context["modal"] = wants_fragment()
+    if not form.is_submitted():
+        return render_dialog(content, title=title, form=form, **context)
+    message = _changed(form, change) if form.validate() else None
+    if message is None:
+        return render_dialog(content, title=title, status=422, form=form, **context)
+    if not wants_fragment():
+        flash(message)
+    return done(url_for(".index"), fragment="users/_table.html", toast=message, **_list())
+
+
+def _changed(form: FlaskForm, change: Callable[[Session, User], str]) -> str | None:
+    try:
+        with writing() as session, session.begin():
+            return change(session, find_user(session, user_id()))
+    except AccountError as error:
+        form.refused = str(error)
+        return None
+
+
+def _user(number: int) -> User:
+    """Raises 404 for somebody who is gone."""
+    try:
+        with reading() as session:
+            return find_user(session, number)
+    except AccountError:
+        abort(404)
+
+
+def _list() -> dict[str, Any]:
+    with reading() as session:
+        found = accounts(session, now=installation().now())
+    return {"accounts": found, "me": user_id(), "roles": list(Role)}

@@ -1,0 +1,171 @@
+"""The environment: every variable of product.md, in both forms, and one clear line when wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import PREFIX, Config, ConfigError, load_config
+
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+GOOD: dict[str, tuple[str, Any]] = {
+    "DATA_DIR": ("/srv/data", Path("/srv/data")),
+    "DATABASE_URL": ("postgresql://u:p@db/tally", "postgresql+psycopg://u:p@db/tally"),
+    "SECRET_KEY": ("sixteen characters", "sixteen characters"),
+    "ENCRYPTION_KEY": (f"{KEY}, {KEY}", (KEY, KEY)),
+    "TIMEZONE": ("Europe/Berlin", "Europe/Berlin"),
+    "READ_ONLY": ("true", True),
+    "TRUSTED_HOSTS": ("a.example, b.example", ("a.example", "b.example")),
+    "PROXY_HOPS": ("2", 2),
+    "METRICS_TOKEN": ("token", "token"),
+    "SOPHOS_CLIENT_ID": ("id", "id"),
+    "SOPHOS_CLIENT_SECRET": ("secret", "secret"),
+    "SOPHOS_ID_URL": ("https://id.sophos.com", "https://id.sophos.com"),
+    "SOPHOS_API_URL": ("https://api.central.sophos.com", "https://api.central.sophos.com"),
+    "CONNECTWISE_SITE": ("https://na.myconnectwise.net", "https://na.myconnectwise.net"),
+    "CONNECTWISE_COMPANY_ID": ("company", "company"),
+    "CONNECTWISE_PUBLIC_KEY": ("public", "public"),
+    "CONNECTWISE_PRIVATE_KEY": ("private", "private"),
+    "CONNECTWISE_CLIENT_ID": ("client", "client"),
+    "ALLOWED_VENDOR_HOSTS": ("http://127.0.0.1:81", ("http://127.0.0.1:81",)),
+}
+BAD = {
+    "DATABASE_URL": ("nonsense", "mysql://host/db", "postgres://host/db", "://"),
+    "SECRET_KEY": ("too short",),
+    "ENCRYPTION_KEY": ("CANARY", f"{KEY},CANARY", KEY[:-5]),
+    "TIMEZONE": ("Mars/Base", "../../etc/passwd", "/etc/localtime", "Europe", "europe berlin"),
+    "READ_ONLY": ("maybe", "2", "ja", "tru"),
+    "PROXY_HOPS": ("-1", "11", "1.5", "many"),
+}
+
+
+def plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(plain(each) for each in value)
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+
+
+def test_the_list_is_the_one_of_the_product() -> None:
+    assert {name.upper() for name in Config.model_fields} == GOOD.keys()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_variable_counts_in_both_forms(tmp_path: Path, name: str) -> None:
+    text, value = GOOD[name]
+    file = tmp_path / "value"
+    file.write_text(f"{text}\n", encoding="utf-8")
+    for environ in ({PREFIX + name: text}, {f"{PREFIX}{name}_FILE": str(file)}):
+        assert plain(getattr(load_config(environ), name.lower())) == value
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in BAD.items() for v in values])
+def test_a_broken_value_is_one_line_that_names_the_variable(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    file = tmp_path / "value"
+    file.write_text(value, encoding="utf-8")
+    for environ in ({PREFIX + name: value}, {f"{PREFIX}{name}_FILE": str(file)}):
+        with pytest.raises(ConfigError) as caught:
+            load_config(environ)
+        assert str(caught.value).startswith(f"{PREFIX}{name}: ")
+        assert len(str(caught.value).splitlines()) == 1
+        assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_both_forms_at_once_are_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "value"
+    file.write_text(GOOD[name][0], encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set"):
+        load_config({PREFIX + name: GOOD[name][0], f"{PREFIX}{name}_FILE": str(file)})
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\xff")
+    for path, why in (
+        (tmp_path / "none", "No such file"),
+        (tmp_path, "Is a directory"),
+        (binary, "it is not text"),
+    ):
+        with pytest.raises(ConfigError, match=f"{PREFIX}{name}_FILE: .* cannot be read: {why}"):
+            load_config({f"{PREFIX}{name}_FILE": str(path)})
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_empty_variable_counts_as_not_set(tmp_path: Path, name: str) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text(" \n", encoding="utf-8")
+    for environ in ({PREFIX + name: ""}, {f"{PREFIX}{name}_FILE": str(empty)}):
+        assert load_config(environ) == Config()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "READONLY", "READ_ONYL", "READ-ONLY", "READ__ONLY", "REDA_ONLY", "READ_ONLY_FIEL",
+        "CONNECTWISE_PRIVAT_KEY", "SOPHOS_CLIENTSECRET", "ENCRYPTION_KEYS", "TRUSTED_HOST",
+    ],
+)  # fmt: skip
+def test_a_misspelt_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{PREFIX}{name} is not known; did you mean {PREFIX}"):
+        load_config({PREFIX + name: "true"})
+
+
+@pytest.mark.xfail(
+    reason="a name that is not close enough to a known one is ignored in silence, so a run "
+    "writes although somebody meant to forbid it"
+)
+@pytest.mark.parametrize("name", ["READ_ONLY_MODE", "RO", "DRY_RUN", "READ", "NO_WRITES"])
+def test_an_unknown_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is not known"):
+        load_config({PREFIX + name: "true"})
+
+
+@pytest.mark.xfail(reason="accepted at the start; found only when a vendor is asked")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOPHOS_ID_URL", "nonsense"),
+        ("SOPHOS_API_URL", "ftp://api.central.sophos.com"),
+        ("CONNECTWISE_SITE", "https://user:secret@na.myconnectwise.net/path"),
+        ("ALLOWED_VENDOR_HOSTS", "%%%"),
+        ("ALLOWED_VENDOR_HOSTS", "https://cw.example.com/path"),
+    ],
+)
+def test_a_broken_address_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=PREFIX + name):
+        load_config({PREFIX + name: value})
+
+
+@pytest.mark.xfail(reason="taken: each connection has a database of its own, lost at the end")
+@pytest.mark.parametrize("value", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_forgets_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        load_config({f"{PREFIX}DATABASE_URL": value})
+
+
+@pytest.mark.xfail(reason="make_url's own ValueError is shown: a piece of the password")
+def test_an_address_with_a_slash_in_its_password_says_nothing_of_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({f"{PREFIX}DATABASE_URL": "postgresql://CANARY:CANARY@host:CANARY/db"})
+    assert "CANARY" not in str(caught.value)
+
+
+def test_secrets_do_not_appear_when_a_config_is_shown() -> None:
+    config = load_config({PREFIX + name: text for name, (text, _) in GOOD.items()})
+    for name in ("SECRET_KEY", "SOPHOS_CLIENT_SECRET", "METRICS_TOKEN", "CONNECTWISE_PRIVATE_KEY"):
+        assert repr(GOOD[name][0]) not in repr(config)
+    assert KEY not in repr(config)
+
+
+def test_the_database_stands_in_the_data_directory_unless_named() -> None:
+    assert load_config({f"{PREFIX}DATA_DIR": "/srv/data"}).sqlalchemy_url == (
+        "sqlite:////srv/data/tallybridge.db"
+    )
+    assert load_config({f"{PREFIX}DATABASE_URL": "sqlite:////x/y.db"}).sqlalchemy_url == (
+        "sqlite:////x/y.db"
+    )
