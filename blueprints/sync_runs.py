@@ -19,7 +19,7 @@ from blueprints.sync_runs_forms import Decision, StartForm, change_filters, page
 from models import ChangeState, Role, RunState
 from services import approvals, exports, run_changes, run_pages, sync_runs
 from services.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
-from services.schedule_words import schedule_words
+from services.schedule import in_words
 from services.sync_runs import RunRefusedError
 from services.undo_outlook import undo_outlook
 
@@ -65,7 +65,7 @@ def _index(form: StartForm, *, error: RunRefusedError | None = None, status: int
             running=run_pages.running_run(session),
             months=run_pages.months_offered(installation().today()),
             settings=installation().settings(),
-            schedule=schedule_words(installation().settings()),
+            schedule=in_words(installation().settings().schedule),
             form=form,
             error=error,
             unconnected=isinstance(error, NotConnectedError),

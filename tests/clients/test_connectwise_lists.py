@@ -161,6 +161,14 @@ def test_identifiers_are_quoted_or_searched_for_and_compared(
     assert query_of(net.calls[-1])["conditions"] == condition
 
 
+def test_the_case_of_an_identifier_does_not_count(
+    connectwise: ConnectWiseClient, net: responses.RequestsMock
+) -> None:
+    found = [catalog_item(identifier="SOPHOS_cixa"), catalog_item(id=1, identifier="x")]
+    net.get(CATALOG, json=found)
+    assert [i.id for i in connectwise.catalog_items(identifiers=["Sophos_CIXA"])] == [300]
+
+
 def test_records_found_twice_are_given_once(
     connectwise: ConnectWiseClient, net: responses.RequestsMock
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import responses
 
 from services.clients.connectwise import ConnectWiseClient, PickItem
-from services.clients.errors import UnexpectedResponse
+from services.clients.errors import IncompleteListing, UnexpectedResponse
 from services.sync.model import Addition, Agreement, CatalogItem
 from tests.clients.doubles import (
     BASE,
@@ -189,6 +189,37 @@ def test_one_addition_that_cannot_be_trusted_spoils_the_list(
 ) -> None:
     net.get(ADDITIONS, json=[addition(id=1), addition(**changes)])
     with pytest.raises(UnexpectedResponse, match=r"addition of agreement 5 \(id 71\)"):
+        connectwise.additions(5)
+
+
+def test_no_additions_are_believed_when_none_are_counted(
+    connectwise: ConnectWiseClient, net: responses.RequestsMock
+) -> None:
+    net.get(ADDITIONS, json=[])
+    net.get(f"{ADDITIONS}/count", json={"count": 0})
+    assert connectwise.additions(5) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"count": 2}, IncompleteListing),
+        ({"count": -1}, IncompleteListing),
+        ({"count": False}, UnexpectedResponse),
+        ({"count": "0"}, UnexpectedResponse),
+        ({}, UnexpectedResponse),
+        ([], UnexpectedResponse),
+    ],
+)
+def test_an_empty_list_that_is_none(
+    answer: object,
+    error: type[Exception],
+    connectwise: ConnectWiseClient,
+    net: responses.RequestsMock,
+) -> None:
+    net.get(ADDITIONS, json=[])
+    net.get(f"{ADDITIONS}/count", json=answer)
+    with pytest.raises(error, match="additions of agreement 5"):
         connectwise.additions(5)
 
 

@@ -47,9 +47,3 @@ def new(moments: dict[str, Prepared], tmp_path: Path) -> Iterator[Installation]:
     """Mappings imported, nothing run yet."""
     with moments["new"].copy(tmp_path) as one:
         yield one
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """SQLAlchemy 2.1 deprecates Result.tuples(), which services/apply.py still calls."""
-    if Path(__file__).parent in item.path.parents:
-        item.add_marker(pytest.mark.filterwarnings("ignore:The Result.tuples"))
