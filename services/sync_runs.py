@@ -150,6 +150,9 @@ _NOT_READY = (
     "Sophos has no billing report for {month} yet (reports appear towards the end of the month). "
     "Nothing was written; run again later."
 )
+_NEVER_READY = (
+    "Sophos has no billing report for {month}. Nothing was written; choose another month."
+)
 
 
 # --- the life of a run --------------------------------------------------------------------------
@@ -276,7 +279,9 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
     found, lines = newest_report(context, month, settings)
     _set_month(context, begun.run_id, found)
     if lines is None:
-        _finish(context, begun.run_id, RunState.NOT_READY, _NOT_READY.format(month=found))
+        this_month = Month.of(settings.today(context.now()))
+        words = _NOT_READY if found >= this_month.previous else _NEVER_READY
+        _finish(context, begun.run_id, RunState.NOT_READY, words.format(month=found))
         return None
     gathered = gather(context, found, lines)
     state = desired_additions(gathered.situation)
