@@ -7,10 +7,12 @@ that holds the value (container secrets). An empty variable counts as not set.
 from __future__ import annotations
 
 import difflib
+import re
 import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from pydantic import (
@@ -49,13 +51,48 @@ def _known_timezone(name: str) -> str:
 
 def _database_url(url: str) -> str:
     try:
-        name = make_url(url).get_backend_name()
-    except ArgumentError:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # whose own words may quote a password
         raise ValueError("it is not a database address like postgresql://host/name") from None
-    if name not in {"sqlite", "postgresql"}:
-        raise ValueError("only sqlite and postgresql are supported")
+    if parts.drivername == "sqlite":
+        file = parts.database or ""
+        # Of a database in memory every connection has another one, lost when it ends.
+        if parts.host or parts.query or not file or file.startswith((":", "file:")):
+            raise ValueError("sqlite needs nothing but a file, like sqlite:////path/file.db")
+        return url
+    if parts.drivername not in {"postgresql", "postgresql+psycopg"}:
+        raise ValueError("only sqlite: with a file and postgresql: are supported")
     # SQLAlchemy would look for psycopg 2 otherwise.
-    return url.replace(f"{name}://", "postgresql+psycopg://", 1) if name == "postgresql" else url
+    return re.sub(r"^postgresql://", "postgresql+psycopg://", url)
+
+
+def _address(url: str) -> str:
+    """A vendor's address by its shape; which hosts may be asked is decided where we ask them."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(_NO_ADDRESS) from None
+    odd = not text.isascii() or any(c.isspace() or not c.isprintable() or c == "\\" for c in text)
+    if odd or parts.scheme not in {"https", "http"} or not _HOST.fullmatch(host or "") or port == 0:
+        raise ValueError(_NO_ADDRESS)
+    if "@" in parts.netloc or parts.path not in {"", "/"} or "?" in text or "#" in text:
+        raise ValueError("it must be an address only, without a user name, a path or a query")
+    return text
+
+
+def _addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for number, entry in enumerate(entries, 1):
+        try:
+            _address(entry if "://" in entry else f"https://{entry}")
+        except ValueError as error:
+            raise ValueError(f"entry {number}: {error}") from None
+    return entries
+
+
+_NO_ADDRESS = "it is not an address like https://host"
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+")
 
 
 def _fernet_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -68,6 +105,8 @@ def _fernet_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Hosts = Annotated[Names, AfterValidator(_addresses)]
+Address = Annotated[str, AfterValidator(_address)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FernetKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split), AfterValidator(_fernet_keys)]
@@ -90,14 +129,14 @@ class Config(BaseModel):
 
     sophos_client_id: str | None = None
     sophos_client_secret: SecretStr | None = None
-    sophos_id_url: str = "https://id.sophos.com"
-    sophos_api_url: str = "https://api.central.sophos.com"
-    connectwise_site: str | None = None
+    sophos_id_url: Address = "https://id.sophos.com"
+    sophos_api_url: Address = "https://api.central.sophos.com"
+    connectwise_site: Address | None = None
     connectwise_company_id: str | None = None
     connectwise_public_key: SecretStr | None = None
     connectwise_private_key: SecretStr | None = None
     connectwise_client_id: str | None = None
-    allowed_vendor_hosts: Names = ()
+    allowed_vendor_hosts: Hosts = ()
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -114,7 +153,16 @@ def load_config(environ: Mapping[str, str]) -> Config:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise ConfigError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        reason = _REASONS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}: {reason}") from None
+
+
+_REASONS = {
+    "bool_parsing": "it is not true or false",
+    "int_parsing": "it is not a whole number",
+    "too_short": "it is too short; at least 16 characters are needed",
+}
+"""Where pydantic's own words are for programmers."""
 
 
 def _value(name: str, environ: Mapping[str, str]) -> str | None:
@@ -132,11 +180,12 @@ def _value(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _refuse_typos(environ: Mapping[str, str]) -> None:
-    """A misspelt READ_ONLY must not be ignored in silence."""
-    known = {PREFIX + name.upper() for name in Config.model_fields}
-    known |= {f"{name}_FILE" for name in known}
+    """A misspelt READ_ONLY must not be ignored in silence, nor one that somebody made up."""
+    names = [name.upper() for name in Config.model_fields]
+    known = [*names, *(f"{name}_FILE" for name in names)]
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable not in known:
-            close = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
-            if close:
-                raise ConfigError(f"{variable} is not known; did you mean {close[0]}?")
+        name = variable.removeprefix(PREFIX)
+        if name != variable and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            what = f"did you mean {PREFIX}{close[0]}?" if close else "remove it"
+            raise ConfigError(f"{variable} is not known; {what}")

@@ -13,17 +13,35 @@ from sqlalchemy.orm import DeclarativeBase, registry
 
 
 class ExactDecimal(sa.types.TypeDecorator[Decimal]):
-    """A decimal with six places, kept as an integer so that SQLite stays exact and can add."""
+    """A decimal with six places, kept as an integer so that SQLite stays exact and can add.
+
+    More places are refused: a quantity that was rounded in silence would be billed.
+    """
 
     impl = sa.BigInteger
     cache_ok = True
     _SCALE = Decimal(1_000_000)
 
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> int | None:
-        return None if value is None else int((value * self._SCALE).to_integral_value())
+        if value is None:
+            return None
+        scaled = value * self._SCALE
+        whole = int(scaled.to_integral_value())
+        if whole != scaled:
+            raise ValueError(f"{value} has more than six decimal places, so it cannot be kept")
+        return whole
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> Decimal | None:
         return None if value is None else Decimal(int(value)) / self._SCALE
+
+
+class RoundedPrice(ExactDecimal):
+    """A price to six places. Vendors send more; it is shown and compared, and never billed."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> int | None:
+        return super().process_bind_param(value and round(value, 6), dialect)
 
 
 class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
@@ -35,7 +53,11 @@ class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
     def process_bind_param(
         self, value: dt.datetime | None, dialect: sa.Dialect
     ) -> dt.datetime | None:
-        return None if value is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+        if value is None:
+            return None
+        if value.tzinfo is None:  # the machine's own zone would be assumed
+            raise ValueError("an instant without a time zone cannot be kept")
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
 
     def process_result_value(
         self, value: dt.datetime | None, dialect: sa.Dialect

@@ -8,7 +8,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base
+from models.base import Base, RoundedPrice
 
 
 class CatalogItem(Base):
@@ -22,8 +22,8 @@ class CatalogItem(Base):
     product_class: Mapped[str | None] = mapped_column(sa.String(40))
     inactive: Mapped[bool] = mapped_column(default=False)
     gone: Mapped[bool] = mapped_column(default=False)
-    price: Mapped[Decimal | None]
-    cost: Mapped[Decimal | None]
+    price: Mapped[Decimal | None] = mapped_column(RoundedPrice)
+    cost: Mapped[Decimal | None] = mapped_column(RoundedPrice)
     taxable: Mapped[bool | None]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from models.base import Base, enum_column
+from models.base import Base, RoundedPrice, enum_column
 from services.sync.model import ChangeKind, FindingKind
 
 
@@ -90,7 +90,7 @@ class Change(Base):
     product_name: Mapped[str | None] = mapped_column(sa.Text)
     before: Mapped[Decimal | None]
     after: Mapped[Decimal | None]
-    unit_price: Mapped[Decimal | None]
+    unit_price: Mapped[Decimal | None] = mapped_column(RoundedPrice)
     effective_date: Mapped[dt.date | None]
     cancelled_date: Mapped[dt.date | None]
     sets_quantity: Mapped[bool] = mapped_column(default=True)

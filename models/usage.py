@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base
+from models.base import Base, RoundedPrice
 
 
 class UsageReport(Base):
@@ -43,5 +43,5 @@ class UsageLine(Base):
     serial: Mapped[str | None] = mapped_column(sa.String(120))
     account_name: Mapped[str | None] = mapped_column(sa.Text)
     order: Mapped[str | None] = mapped_column(sa.String(120))
-    unit_price: Mapped[Decimal | None]
+    unit_price: Mapped[Decimal | None] = mapped_column(RoundedPrice)
     currency: Mapped[str | None] = mapped_column(sa.String(8))

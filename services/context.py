@@ -32,8 +32,9 @@ class SyncContext:
 
     `locked` are settings that the environment fixes. `settle_seconds` are the waits before each
     reading back of a doubtful create: a server that is slow may still be working on what we gave
-    up waiting for. For `late_arrival` after that, what was not found may still come. What was read
-    longer ago than `believed_for` is read again before it is written to.
+    up waiting for. For `late_arrival` after that, what was not found may still come, and the next
+    run waits for it; after a crash nobody knows when a request went out, so it waits `crash_wait`
+    seconds. What was read longer ago than `believed_for` is read again before it is written to.
     """
 
     engine: Engine
@@ -45,7 +46,8 @@ class SyncContext:
     sleep: Callable[[float], None]
     locked: Mapping[str, Any] = field(default_factory=dict)
     settle_seconds: tuple[float, ...] = (0, 1, 3)
-    late_arrival: dt.timedelta = dt.timedelta(minutes=10)
+    late_arrival: dt.timedelta = dt.timedelta(minutes=1)
+    crash_wait: float = 5
     believed_for: dt.timedelta = dt.timedelta(minutes=5)
     workers: int = 4
     progress: Progress = no_progress

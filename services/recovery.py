@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
@@ -103,10 +102,19 @@ def _let_them_arrive(context: SyncContext, rows: Iterable[models.Change]) -> Non
 
     When we died nobody knows, so after a crash the wait begins now.
     """
-    ages = [(context.now() - (row.settled_at or context.now())).total_seconds() for row in rows]
-    wait = max(context.settle_seconds, default=0) - min(ages, default=math.inf)
+    wait = max((_time_left(context, row) for row in rows), default=0)
     if wait > 0:
+        context.progress("Waiting for a doubtful request of an earlier run", 0, 1)
         context.sleep(wait)
+
+
+def _time_left(context: SyncContext, row: models.Change) -> float:
+    """For how many seconds the effect of an open intent may still appear."""
+    if row.settled_at is None:
+        return context.crash_wait
+    if row.kind is not ChangeKind.CREATE:
+        return 0
+    return (context.late_arrival - (context.now() - row.settled_at)).total_seconds()
 
 
 def _may_still_arrive(context: SyncContext, row: models.Change) -> bool:

@@ -18,7 +18,7 @@ import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
 FOLDER = Path(
-    os.environ.get("TALLYBRIDGE_CONTRACTS")
+    os.environ.get("CONTRACTS")
     or Path(__file__).resolve().parents[3] / "shared" / "contracts"
 )
 CONNECTWISE_BASE = "/v2026_4/apis/3.0"
@@ -53,7 +53,7 @@ class Contract:
     def __init__(self, name: str) -> None:
         path = FOLDER / name
         if not path.exists():
-            pytest.skip(f"the contract {name} is not here (set TALLYBRIDGE_CONTRACTS)")
+            pytest.skip(f"the contract {name} is not here (set CONTRACTS)")
         self.document = _document(path)
 
     def judge(self, sent: Sent) -> str:

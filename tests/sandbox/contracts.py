@@ -21,7 +21,7 @@ FILES = {
 def folder() -> Path:
     """Where the shapes are; they are not part of the project."""
     default = Path(__file__).resolve().parents[3] / "shared" / "contracts"
-    return Path(os.environ.get("TALLYBRIDGE_CONTRACTS", default))
+    return Path(os.environ.get("CONTRACTS", default))
 
 
 @cache
@@ -29,7 +29,7 @@ def document(vendor: str) -> dict[str, Any]:
     """One vendor's OpenAPI document; without it the test is skipped."""
     path = folder() / FILES[vendor]
     if not path.is_file():
-        pytest.skip(f"no contract at {path}: set TALLYBRIDGE_CONTRACTS to its folder")
+        pytest.skip(f"no contract at {path}: set CONTRACTS to its folder")
     text = path.read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     return loaded
