@@ -128,7 +128,7 @@ def test_suggestions_need_a_click(operator_page: Page, ready: Site) -> None:
     page.goto("/customers?show=unmapped")
     rows = page.locator("tr[id^=customer-]")
     before = rows.count()
-    page.get_by_role("button", name=re.compile("^Accept the suggestion")).first.click()
+    page.get_by_role("button", name=re.compile("^Accept: ")).first.click()
     page.get_by_role("link", name=re.compile("^Change company")).wait_for()
     page.get_by_role("link", name=re.compile(r"Accept \d+ exact")).click()
     page.get_by_role("dialog").get_by_role("button", name="Accept").click()
