@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 import models
 from models import ChangeState
+from services import catalog_copy
 from services.clients.connectwise import NewCatalogItem, PickItem
 from services.clients.errors import Rejected, VendorError
 from services.context import SyncContext
@@ -44,7 +45,14 @@ def make_default_product(
         if not (error.unclear or exists):
             raise
         return _existing(context, identifier, error)
+    _remember(context, item)
     return Outcome(ChangeState.APPLIED, catalog_item_id=item.id)
+
+
+def _remember(context: SyncContext, item: CatalogItem) -> None:
+    """Put it into the local copy of the catalog, so that the product page knows it at once."""
+    with context.session() as session, session.begin():
+        catalog_copy.remember(session, item)
 
 
 def _existing(context: SyncContext, identifier: str, doubt: VendorError) -> Outcome:
@@ -58,6 +66,7 @@ def _existing(context: SyncContext, identifier: str, doubt: VendorError) -> Outc
         )
     usable = [item for item in found if not item.inactive and not item.is_bundle]
     if usable:
+        _remember(context, usable[0])
         return Outcome(ChangeState.APPLIED, catalog_item_id=usable[0].id, doubt=doubt)
     return Outcome(ChangeState.FAILED, f"{identifier} was not made: {doubt}", doubt=doubt)
 
