@@ -25,7 +25,7 @@ from services.connections import NotConfiguredError
 from services.context import SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.installation import Installation
-from services.recovery import mark_interrupted, recover
+from services.recovery import mark_interrupted, open_intents, recover
 from services.secrets import WrongKeyError
 from services.sync_runs import OnStart, RunRefusedError, RunResult
 
@@ -194,6 +194,9 @@ def recover_in_background(installation: Installation) -> threading.Thread:
 def _recover(installation: Installation) -> None:
     try:
         mark_dead_runs(installation)
+        with installation.reading() as session:
+            if not open_intents(session):
+                return
         context = installation.context(actor="Tallybridge", trigger="start")
         with exclusive(installation.engine, "sync"):
             for note in recover(context):

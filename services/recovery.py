@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -47,7 +47,8 @@ def settle_open_intents(context: SyncContext) -> Iterator[str]:
 
     What may still arrive, and what alone cannot be read, stays open: see doubts.py.
     """
-    rows = _open_intents(context)
+    with context.session() as session:
+        rows = open_intents(session)
     _let_them_arrive(context, rows)
     for row in rows:
         what = (
@@ -86,15 +87,10 @@ def mark_interrupted(session: Session, now: dt.datetime) -> list[str]:
     return [f"Run {run.id} was interrupted; it is settled now by reading." for run in dead]
 
 
-def _open_intents(context: SyncContext) -> Sequence[models.Change]:
-    with context.session() as session:
-        return list(
-            session.scalars(
-                sa.select(models.Change)
-                .where(models.Change.state.in_(OPEN_INTENTS))
-                .order_by(models.Change.id)
-            )
-        )
+def open_intents(session: Session) -> list[models.Change]:
+    """The changes whose call may have gone out, and whose outcome is not known yet."""
+    open_ones = sa.select(models.Change).where(models.Change.state.in_(OPEN_INTENTS))
+    return list(session.scalars(open_ones.order_by(models.Change.id)))
 
 
 def _let_them_arrive(context: SyncContext, rows: Iterable[models.Change]) -> None:
