@@ -31,6 +31,10 @@ PREFIX = "TALLYBRIDGE_"
 ROOT = Path(__file__).resolve().parent
 
 
+_INJECTED = ("PORT", "SERVICE_")
+"""Kubernetes sets such variables for a service called tallybridge; they mean nothing to us."""
+
+
 class ConfigError(Exception):
     """The environment is wrong; the message is one line that says which variable, and why."""
 
@@ -160,6 +164,8 @@ def load_config(environ: Mapping[str, str]) -> Config:
 _REASONS = {
     "bool_parsing": "it is not true or false",
     "int_parsing": "it is not a whole number",
+    "greater_than_equal": "it must be from 0 to 10",
+    "less_than_equal": "it must be from 0 to 10",
     "too_short": "it is too short; at least 16 characters are needed",
 }
 """Where pydantic's own words are for programmers."""
@@ -185,7 +191,7 @@ def _refuse_typos(environ: Mapping[str, str]) -> None:
     known = [*names, *(f"{name}_FILE" for name in names)]
     for variable in sorted(environ):
         name = variable.removeprefix(PREFIX)
-        if name != variable and name not in known:
+        if name != variable and name not in known and not name.startswith(_INJECTED):
             close = difflib.get_close_matches(name, known, n=1)
             what = f"did you mean {PREFIX}{close[0]}?" if close else "remove it"
             raise ConfigError(f"{variable} is not known; {what}")

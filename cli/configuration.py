@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from cli.support import echo_json, engine, fail, json_option, sync_context, told_plainly
 from services.config_file import export_config, read_config
 from services.config_import import import_config
+from services.settings import load_settings
 
 config = AppGroup("config", help="Mappings and settings as one YAML file, without secrets.")
 
@@ -41,7 +42,9 @@ def export_(file: Path, *, as_json: bool) -> None:
 def import_(file: Path, *, dry_run: bool, as_json: bool) -> None:
     """Take FILE over: all of it, or nothing when anything in it is wrong."""
     context = sync_context("import", quiet=as_json)
-    changes = import_config(context, read_config(file, context.settings()), dry_run=dry_run)
+    with context.session() as session:
+        stored = load_settings(session)  # not those in force: the environment's are not kept
+    changes = import_config(context, read_config(file, stored), dry_run=dry_run)
     if as_json:
         echo_json({"dry_run": dry_run, "changes": changes})
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 
-from cli.support import echo_json, engine, json_option, now, told_plainly
+from cli.support import echo_json, engine, installation, json_option, now, told_plainly
 from services import backup as backups
 
 
@@ -29,8 +29,12 @@ def backup(file: Path, *, as_json: bool) -> None:
 @told_plainly
 def restore(file: Path, *, as_json: bool) -> None:
     """Replace everything in the database by the backup FILE."""
-    rows = backups.restore(engine(), file)
-    _tell(f"Restored {rows} rows from {file}.", rows, as_json=as_json)
+    # Not upgraded first: a database that cannot be used may be just what is to be replaced.
+    done = backups.restore(installation(upgraded=False).engine, file, now=now())
+    kept = f" The damaged database was kept as {done.damaged}." if done.damaged else ""
+    _tell(f"Restored {done.rows} rows from {file}.{kept}", done.rows, as_json=as_json)
+    if as_json and kept:
+        click.echo(kept.strip(), err=True)
 
 
 def _tell(message: str, rows: int, *, as_json: bool) -> None:

@@ -16,14 +16,15 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.progress import progress_bar
+from services import damage
 from services.accounts import AccountError
 from services.backup import BackupError
 from services.clients.errors import VendorError
-from services.config_file import ConfigFileError
 from services.connections import NotConfiguredError
 from services.context import SyncContext
 from services.database import DatabaseUnusableError, upgrade
 from services.installation import Installation
+from services.lined_yaml import ConfigFileError
 from services.secrets import WrongKeyError
 from services.sync.model import Month
 from services.sync_runs import RunRefusedError
@@ -32,7 +33,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _EXPECTED = (
-    VendorError,
     NotConfiguredError,
     WrongKeyError,
     DatabaseUnusableError,
@@ -71,17 +71,30 @@ def told_plainly(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except _EXPECTED as error:
             fail(str(error), as_json=as_json)
+        except VendorError as error:
+            fail(_unchanged(error), as_json=as_json)
         except ConfigFileError as error:
             fail_with_problems(error, as_json=as_json)
         except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             logging.getLogger("tallybridge").debug("database", exc_info=error)
-            fail(
-                f"The database failed: {reason}. Nothing half-done was kept.",
-                as_json=as_json,
-            )
+            fail(_database_failed(error), as_json=as_json)
 
     return wrapper
+
+
+def _unchanged(error: VendorError) -> str:
+    """Only what happens before or without a run comes here: the end of a run is told with it."""
+    said = error.user_message
+    if "Nothing was" not in said:
+        said = f"{said} Nothing was changed."
+    return f"{said} [{error.request_id}]" if error.request_id else said
+
+
+def _database_failed(error: SQLAlchemyError) -> str:
+    here: Installation = current_app.extensions["tallybridge"]
+    damaged = damage.told(here.engine, error, "Nothing half-done was kept")
+    reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+    return damaged or f"The database failed: {reason}. Nothing half-done was kept."
 
 
 def fail(message: str, *, as_json: bool) -> NoReturn:
@@ -108,10 +121,11 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def installation() -> Installation:
+def installation(*, upgraded: bool = True) -> Installation:
     """The installation that this command is for, its database at this version's schema."""
     found: Installation = current_app.extensions["tallybridge"]
-    upgrade(found.engine)
+    if upgraded:
+        upgrade(found.engine)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,7 +22,8 @@ users = AppGroup("users", help="People who may sign in.")
 @click.option(
     "--password-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file whose first line is the password; without it you are asked.",
+    help="A file whose first line is the password; without it you are asked, or, where there "
+    "is no terminal, the first line of standard input is taken.",
 )
 @json_option
 @told_plainly
@@ -38,11 +40,23 @@ def create(name: str, role: str, password_file: Path | None, *, as_json: bool) -
         click.echo(f"Made the {role} {name}.")
 
 
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _password(file: Path | None) -> str:
-    if file is None:
+    if file is None and _at_a_terminal():
         asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return asked
+    where = file or "Standard input"
     try:
-        return (file.read_text(encoding="utf-8").splitlines() or [""])[0]
-    except (OSError, UnicodeDecodeError):
-        raise click.UsageError(f"{file} cannot be read as text.") from None
+        text = file.read_text(encoding="utf-8") if file else sys.stdin.readline()
+        text.encode()  # what was no text may have come in under a false flag
+    except (OSError, UnicodeError):
+        raise click.UsageError(f"{where} cannot be read as text. Nothing was changed.") from None
+    if file is None and not text:
+        raise click.UsageError(
+            "There is no password on standard input. Nothing was changed; give one as its first "
+            "line, or name a file with --password-file."
+        )
+    return (text.splitlines() or [""])[0]

@@ -25,9 +25,8 @@ class ExactDecimal(sa.types.TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> int | None:
         if value is None:
             return None
-        scaled = value * self._SCALE
-        whole = int(scaled.to_integral_value())
-        if whole != scaled:
+        whole = int((value * self._SCALE).to_integral_value())
+        if Decimal(whole).scaleb(-6) != value:
             raise ValueError(f"{value} has more than six decimal places, so it cannot be kept")
         return whole
 
@@ -41,7 +40,8 @@ class RoundedPrice(ExactDecimal):
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> int | None:
-        return super().process_bind_param(value and round(value, 6), dialect)
+        rounded = None if value is None else round(value, 6)
+        return super().process_bind_param(rounded, dialect)
 
 
 class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):

@@ -9,18 +9,24 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import lzma
 import os
+import struct
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import alembic.command
+import alembic.util
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from models import Base
+from services.damage import set_aside
 from services.database import (
     AlreadyLockedError,
     DatabaseUnusableError,
@@ -28,15 +34,37 @@ from services.database import (
     exclusive,
     head,
     revision,
+    revisions,
 )
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
 _BATCH = 1000
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
+    RuntimeError, ArithmeticError, LookupError, ValueError, TypeError,
+)  # fmt: skip
+"""What reading a ZIP file, or rows out of it, may raise when bits of it have changed."""
 
 
 class BackupError(Exception):
     """The backup or restore did not happen; the message says why. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore brought back, and where a damaged database was moved that stood there."""
+
+    rows: int
+    damaged: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What a backup says of itself: its schema, and the checksum of each table."""
+
+    revision: str
+    tables: Mapping[str, str]
 
 
 def backup(engine: Engine, target: Path, *, now: dt.datetime) -> int:
@@ -60,31 +88,44 @@ def backup(engine: Engine, target: Path, *, now: dt.datetime) -> int:
     return rows
 
 
-def restore(engine: Engine, source: Path) -> int:
-    """Replace everything in the database by a backup, in one transaction; returns its rows.
+def restore(engine: Engine, source: Path, *, now: dt.datetime) -> Restored:
+    """Replace everything in the database by a backup, in one transaction.
 
-    A backup of an older version is brought to this version's schema. Raises BackupError when the
+    The database may be empty, of any version, or damaged: that one is moved aside and kept. A
+    backup of an older version is brought to this version's schema. Raises BackupError when the
     file is not a whole backup of this or an older version, or while a sync run is going on.
     """
     with _opened(source) as archive:
         manifest = _manifest(archive)
         try:
-            with exclusive(engine, "sync"), engine.connect() as connection, connection.begin():
-                _refuse_foreign(manifest)
-                _empty(connection)
-                alembic.command.upgrade(alembic_config(connection), manifest["revision"])
-                rows = _load(connection, archive, manifest)
-                alembic.command.upgrade(alembic_config(connection), "head")
+            with exclusive(engine, "sync"):
+                return _replace(engine, archive, manifest, now)
         except AlreadyLockedError:
             raise BackupError(
                 "A sync run is going on. Nothing was changed; wait for it to end and try again."
             ) from None
-        except (sa.exc.SQLAlchemyError, ValueError, KeyError) as error:
-            reason = str(getattr(error, "orig", error)).splitlines()[0]
+        except (sa.exc.SQLAlchemyError, alembic.util.CommandError, *_UNREADABLE) as error:
+            reason = (str(getattr(error, "orig", error)).splitlines() or ["it is damaged"])[0]
             raise BackupError(
                 f"{source} cannot be restored: {reason}. Nothing was changed."
             ) from None
-    return rows
+
+
+def _replace(
+    engine: Engine, archive: zipfile.ZipFile, manifest: _Manifest, now: dt.datetime
+) -> Restored:
+    aside = set_aside(engine, now)
+    try:
+        with engine.connect() as connection, connection.begin():
+            _empty(connection)
+            alembic.command.upgrade(alembic_config(connection), manifest.revision)
+            rows = _load(connection, archive, manifest)
+            alembic.command.upgrade(alembic_config(connection), "head")
+    except BaseException:
+        if aside is not None:
+            aside.put_back()
+        raise
+    return Restored(rows, aside.kept if aside else None)
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -146,23 +187,38 @@ def _opened(source: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(source)
     except OSError as error:
         raise BackupError(f"{source} cannot be read: {error.strerror}.") from None
-    except zipfile.BadZipFile:
+    except _UNREADABLE:
         raise BackupError(
             f"{source} is not a backup of Tallybridge. Nothing was changed."
         ) from None
 
 
-def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+def _manifest(archive: zipfile.ZipFile) -> _Manifest:
+    """What the backup says of itself, after every table was read whole once."""
+    damaged = BackupError(
+        f"{archive.filename} is damaged, or not a backup of Tallybridge. Nothing was changed."
+    )
     try:
-        manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
-        for name, table in manifest["tables"].items():
-            if _checksum(archive, f"{name}.jsonl") != table["sha256"]:
-                raise ValueError(name)
-    except (KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, OSError):
-        raise BackupError(
-            f"{archive.filename} is damaged, or not a backup of Tallybridge. Nothing was changed."
-        ) from None
-    return manifest
+        document = json.loads(archive.read(_MANIFEST))
+        if document["format"] != _FORMAT:
+            raise _newer(archive)
+        sums = {name: table["sha256"] for name, table in document["tables"].items()}
+        whole = all(_checksum(archive, f"{name}.jsonl") == sums[name] for name in sums)
+        known = isinstance(document["revision"], str)
+    except (AttributeError, *_UNREADABLE):
+        raise damaged from None
+    if not whole or not known:
+        raise damaged
+    if document["revision"] not in revisions():
+        raise _newer(archive)
+    return _Manifest(document["revision"], sums)
+
+
+def _newer(archive: zipfile.ZipFile) -> BackupError:
+    return BackupError(
+        f"{archive.filename} was made by a newer version of Tallybridge, or is not a whole backup. "
+        "Nothing was changed; restore it with the version that made it."
+    )
 
 
 def _checksum(archive: zipfile.ZipFile, name: str) -> str:
@@ -173,26 +229,23 @@ def _checksum(archive: zipfile.ZipFile, name: str) -> str:
     return digest.hexdigest()
 
 
-def _refuse_foreign(manifest: dict[str, Any]) -> None:
-    known = {table.name for table in Base.metadata.sorted_tables}
-    foreign = set(manifest["tables"]) - known
-    if manifest.get("format") != _FORMAT or foreign:
-        raise ValueError("it was made by a newer version of Tallybridge")
-
-
 def _empty(connection: Connection) -> None:
     metadata = sa.MetaData()
     metadata.reflect(connection)
     metadata.drop_all(connection)
 
 
-def _load(connection: Connection, archive: zipfile.ZipFile, manifest: dict[str, Any]) -> int:
+def _load(connection: Connection, archive: zipfile.ZipFile, manifest: _Manifest) -> int:
     metadata = sa.MetaData()
     metadata.reflect(connection)
+    tables = [table for table in metadata.sorted_tables if table.name != "alembic_version"]
+    if {table.name for table in tables} != set(manifest.tables):
+        # One that is missing would be restored as empty: as if nothing had ever been mapped.
+        raise ValueError(
+            f"its tables are not those of a whole backup of schema {manifest.revision}"
+        )
     total = 0
-    for table in metadata.sorted_tables:
-        if table.name not in manifest["tables"]:
-            continue
+    for table in tables:
         with archive.open(f"{table.name}.jsonl") as file:
             rows = [_row(table, json.loads(line)) for line in file]
         for batch in _batches(rows):
@@ -202,8 +255,10 @@ def _load(connection: Connection, archive: zipfile.ZipFile, manifest: dict[str, 
     return total
 
 
-def _row(table: sa.Table, values: dict[str, Any]) -> dict[str, Any]:
+def _row(table: sa.Table, values: Any) -> dict[str, Any]:
     """Dates as the driver wants them; everything else is as it was stored."""
+    if not isinstance(values, dict) or values.keys() != {c.name for c in table.columns}:
+        raise ValueError(f"{table.name} has a row that does not fit its columns")
     parse = {sa.DateTime: dt.datetime.fromisoformat, sa.Date: dt.date.fromisoformat}
     for column in table.columns:
         value = values.get(column.name)

@@ -5,7 +5,8 @@ The file holds no secrets. What an import does not mention stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,41 +17,45 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sqlalchemy.orm import Session
 
 import models
+from services.lined_yaml import ConfigFileError, LinedMap, Problem, load_lined
+from services.plain_words import plain_reason
 from services.settings import AppSettings, SettingsError, check_settings, load_settings
 
-MAX_BYTES = 10_000_000
 _SECTIONS = ("settings", "products", "tenants")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """What is wrong in a file, and in which line (counted from 1)."""
-
-    line: int
-    message: str
-
-
-class ConfigFileError(Exception):
-    """The file cannot be used as it is; nothing was changed."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems)))
-        super().__init__("; ".join(f"line {p.line}: {p.message}" for p in self.problems))
 
 
 def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _or_none(value: object) -> object:
+    return {} if value is None else value
+
+
+def _no_truth(value: object) -> object:
+    """For Python `true` is the number 1, which would be another customer's agreement."""
+    if isinstance(value, bool):
+        text = "write the id or the name of an agreement; a name like true in quotes"
+        raise ValueError(text)  # noqa: TRY004 - pydantic reports ValueError only
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=300)]
+Agreement = Annotated[int | Text, BeforeValidator(_no_truth)]
 
 
 class _Entry(BaseModel):
+    """What an entry leaves out stays as it is (`gives`); null clears it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def gives(self, name: str) -> bool:
+        """Whether the file says anything about this field."""
+        return name in self.model_fields_set
 
 
 class ProductEntry(_Entry):
-    """`catalog_item` is the identifier of a ConnectWise product; empty means: not mapped."""
+    """`catalog_item` is the identifier of a ConnectWise product; None means: not mapped."""
 
     code: Text
     catalog_item: Text | None = None
@@ -64,11 +69,18 @@ class TenantEntry(_Entry):
     """
 
     id: Text
-    name: str | None = None
+    name: Annotated[str, BeforeValidator(_as_text)] | None = None
     company: Text | None = None
-    agreement: int | Text | None = None
-    agreements: dict[str, int | Text] = Field(default_factory=dict)
+    agreement: Agreement | None = None
+    agreements: Annotated[dict[str, Agreement], BeforeValidator(_or_none)] = Field(
+        default_factory=dict
+    )
     sync: bool = False
+
+    @property
+    def wanted_agreements(self) -> list[int | str]:
+        """Every agreement that it names."""
+        return [each for each in (self.agreement, *self.agreements.values()) if each is not None]
 
 
 E = TypeVar("E", bound=_Entry)
@@ -85,18 +97,19 @@ class ConfigFile:
 
 def read_config(path: Path, current: AppSettings) -> ConfigFile:
     """Read a file and check its shape; raises ConfigFileError with every problem found."""
-    document = _load(path)
+    document = load_lined(path, _SECTIONS)
     problems: list[Problem] = []
     for name, line in document.lines.items():
         if name not in _SECTIONS:
             known = ", ".join(_SECTIONS)
-            problems.append(Problem(line, f"unknown section {name!r}; there are: {known}"))
+            said = reprlib.repr(name)
+            problems.append(Problem(line, f"unknown section {said}; there are: {known}"))
     products = _entries(document, "products", ProductEntry, problems)
     tenants = _entries(document, "tenants", TenantEntry, problems)
     problems += _repeated(((line, p.code) for line, p in products), "Sophos product")
     problems += _repeated(((line, t.id) for line, t in tenants), "customer")
     for line, tenant in tenants:
-        if (tenant.agreement is not None or tenant.agreements) and tenant.company is None:
+        if tenant.wanted_agreements and tenant.gives("company") and tenant.company is None:
             problems.append(Problem(line, f"customer {tenant.id} has an agreement, but no company"))
     settings = _settings(document, current, problems)
     if problems:
@@ -126,70 +139,22 @@ def export_config(session: Session) -> str:
 
 
 def _tenant(row: models.TenantMapping) -> dict[str, Any]:
-    entry: dict[str, Any] = {
+    return {
         "id": row.tenant_id,
         "name": row.tenant_name,
         "company": row.company_identifier,
         "agreement": row.agreement_id,
+        # Empty ones too: what a file leaves out is kept where it is imported.
+        "agreements": {o.product_key: o.agreement_id for o in row.overrides},
         "sync": row.sync,
     }
-    if row.overrides:
-        entry["agreements"] = {o.product_key: o.agreement_id for o in row.overrides}
-    return entry
 
 
-# --- YAML with line numbers ---------------------------------------------------------------------
-
-
-class _Map(dict[str, Any]):
-    """A mapping that remembers in which line it began, and each of its keys."""
-
-    line: int = 1
-    lines: dict[str, int]
-
-
-class _Loader(yaml.SafeLoader):
-    def construct_lined(self, node: yaml.MappingNode) -> _Map:
-        result = _Map()
-        result.line = node.start_mark.line + 1
-        result.lines = {}
-        for key_node, value_node in node.value:
-            key: Hashable = self.construct_object(key_node, deep=True)
-            if str(key) in result:
-                line = key_node.start_mark.line + 1
-                raise ConfigFileError([Problem(line, f"{key!r} stands here a second time")])
-            result[str(key)] = self.construct_object(value_node, deep=True)
-            result.lines[str(key)] = key_node.start_mark.line + 1
-        return result
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.construct_lined)
-
-
-def _load(path: Path) -> _Map:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigFileError([Problem(1, "the file is larger than 10 MB")])
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigFileError([Problem(1, f"it cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise ConfigFileError([Problem(1, "it is not UTF-8 text")]) from None
-    try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader with lines)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise ConfigFileError([Problem(line, f"not valid YAML: {error.problem}")]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigFileError([Problem(1, f"not valid YAML: {error}".splitlines()[0])]) from None
-    if not isinstance(document, _Map):
-        raise ConfigFileError([Problem(1, "it must have the sections " + ", ".join(_SECTIONS))])
-    return document
+# --- the shape ------------------------------------------------------------------------------------
 
 
 def _entries(
-    document: _Map, section: str, shape: type[E], problems: list[Problem]
+    document: LinedMap, section: str, shape: type[E], problems: list[Problem]
 ) -> list[tuple[int, E]]:
     found: list[tuple[int, E]] = []
     values = document.get(section) or []
@@ -197,9 +162,10 @@ def _entries(
         problems.append(Problem(document.lines[section], f"{section} must be a list"))
         return found
     for value in values:
-        if not isinstance(value, _Map):
+        if not isinstance(value, LinedMap):
+            said = reprlib.repr(value)
             problems.append(
-                Problem(document.lines[section], f"every entry of {section} needs names: {value!r}")
+                Problem(document.lines[section], f"every entry of {section} needs names: {said}")
             )
             continue
         try:
@@ -209,11 +175,10 @@ def _entries(
     return found
 
 
-def _shape_problems(value: _Map, error: ValidationError) -> Iterable[Problem]:
+def _shape_problems(value: LinedMap, error: ValidationError) -> Iterable[Problem]:
     for each in error.errors(include_url=False, include_input=False):
         name = str(each["loc"][0])
-        message = "unknown name" if each["type"] == "extra_forbidden" else each["msg"]
-        yield Problem(value.lines.get(name, value.line), f"{name}: {message}")
+        yield Problem(value.lines.get(name, value.line), f"{name}: {plain_reason(each)}")
 
 
 def _repeated(keys: Iterable[tuple[int, str]], what: str) -> Iterable[Problem]:
@@ -224,12 +189,14 @@ def _repeated(keys: Iterable[tuple[int, str]], what: str) -> Iterable[Problem]:
         first.setdefault(key, line)
 
 
-def _settings(document: _Map, current: AppSettings, problems: list[Problem]) -> AppSettings | None:
+def _settings(
+    document: LinedMap, current: AppSettings, problems: list[Problem]
+) -> AppSettings | None:
     values = document.get("settings")
     if values is None:
         return None
     line = document.lines["settings"]
-    if not isinstance(values, _Map):
+    if not isinstance(values, LinedMap):
         problems.append(Problem(line, "settings must have names"))
         return None
     try:

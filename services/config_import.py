@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
 from services import audit, product_mappings, reports
 from services.clients.connectwise import Company
-from services.config_file import ConfigFile, ConfigFileError, Problem
+from services.config_file import ConfigFile, TenantEntry
 from services.context import SyncContext
 from services.gather import newest_report
+from services.lined_yaml import ConfigFileError, Problem
 from services.product_mappings import ItemChoice
 from services.settings import load_settings, store_settings
 from services.sync.model import Agreement, CatalogItem, Month, Tenant, UsageLine
+
+
+class _Place(NamedTuple):
+    """A ConnectWise company: one that the file names, or the one that is stored."""
+
+    id: int
+    identifier: str
 
 
 @dataclass(slots=True)
@@ -80,18 +89,23 @@ def _agreements(
     context: SyncContext, file: ConfigFile, companies: Iterable[Company]
 ) -> dict[int, Agreement]:
     """The agreements named by id, and all of the companies for which one is named by name."""
-    wanted = [w for _, t in file.tenants for w in (t.agreement, *t.agreements.values()) if w]
+    wanted = [w for _, t in file.tenants for w in t.wanted_agreements]
     ids = {int(w) for w in wanted if isinstance(w, int) or w.isdecimal()}
-    named = {
-        t.company
-        for _, t in file.tenants
-        if any(isinstance(w, str) for w in (t.agreement, *t.agreements.values()))
-    }
+    by_name = [t for _, t in file.tenants if any(isinstance(w, str) for w in t.wanted_agreements)]
+    named = {t.company for t in by_name}
     company_ids = {c.id for c in companies if c.identifier in named}
+    company_ids |= _stored_companies(context, {t.id for t in by_name if not t.gives("company")})
     found = context.connectwise.agreements(ids=ids) if ids else []
     if company_ids:
         found = [*found, *context.connectwise.agreements(company_ids=company_ids)]
     return {a.id: a for a in found}
+
+
+def _stored_companies(context: SyncContext, tenant_ids: Collection[str]) -> set[int]:
+    row = models.TenantMapping
+    with context.session() as session:
+        stored = session.execute(sa.select(row.tenant_id, row.company_id)).all()
+    return {company for tenant, company in stored if tenant in tenant_ids and company is not None}
 
 
 # --- taking over --------------------------------------------------------------------------------
@@ -129,16 +143,17 @@ def _products(
                 Problem(line, f"unknown code {entry.code}: Sophos has not billed such a product")
             )
             continue
-        item = vendors.items.get(entry.catalog_item) if entry.catalog_item else None
-        if entry.catalog_item and (item is None or item.is_bundle):
-            what = "a bundle, which cannot be an addition" if item else "not a ConnectWise product"
+        found = vendors.items.get(entry.catalog_item) if entry.catalog_item else None
+        if entry.catalog_item and (found is None or found.is_bundle):
+            what = "a bundle, which cannot be an addition" if found else "not a ConnectWise product"
             vendors.problems.append(Problem(line, f"{entry.catalog_item} is {what}"))
             continue
+        item = ItemChoice(found.id, found.identifier) if found else None
         told = product_mappings.change(
             session,
             row,
-            item=ItemChoice(item.id, item.identifier) if item else None,
-            sync=entry.sync,
+            item=item if entry.gives("catalog_item") else product_mappings.item_of(row),
+            sync=entry.sync if entry.gives("sync") else row.sync,
             actor=context.actor,
             at=context.now(),
             action="config.import",
@@ -157,30 +172,79 @@ def _tenants(
                 Problem(line, f"unknown customer id {entry.id}: Sophos lists no such customer")
             )
             continue
-        company = vendors.companies.get(entry.company) if entry.company else None
+        company = _company(line, entry, row, vendors)
         if entry.company and company is None:
-            vendors.problems.append(
-                Problem(line, f"{entry.company} is not the identifier of a ConnectWise company")
-            )
             continue
+        before = _mapping(row)
+        _take_over_tenant(session, line, entry, row, company, vendors)
+        after = _mapping(row)
+        if before != after:
+            _audit(session, context, f"customer {entry.id}", before, after)
+            yield f"customer {row.tenant_name} ({entry.id}): {_difference(before, after)}"
+
+
+def _company(
+    line: int, entry: TenantEntry, row: models.TenantMapping, vendors: _Vendors
+) -> _Place | None:
+    """Where the customer is billed from now on; None with a problem when it cannot be."""
+    if not entry.gives("company"):
+        stored = None
+        if row.company_id is not None:
+            stored = _Place(row.company_id, row.company_identifier or f"#{row.company_id}")
+        elif entry.wanted_agreements:
+            problem = f"customer {entry.id} has an agreement, but no company"
+            vendors.problems.append(Problem(line, problem))
+        return stored
+    if entry.company is None:
+        return None
+    found = vendors.companies.get(entry.company)
+    if found is None:
+        problem = f"{entry.company} is not the identifier of a ConnectWise company"
+        vendors.problems.append(Problem(line, problem))
+        return None
+    return _Place(found.id, found.identifier)
+
+
+def _take_over_tenant(
+    session: Session,
+    line: int,
+    entry: TenantEntry,
+    row: models.TenantMapping,
+    company: _Place | None,
+    vendors: _Vendors,
+) -> None:
+    if entry.gives("sync"):
+        row.sync = entry.sync
+    moved = (company.id if company else None) != row.company_id
+    if moved and company is not None:
+        _refuse_left_behind(line, entry, row, vendors)
+    if entry.gives("company"):
+        row.company_id = company.id if company else None
+        row.company_identifier = company.identifier if company else None
+    # Without a company there is nothing that an agreement could belong to.
+    if entry.gives("agreement") or company is None:
         agreement = _agreement(line, entry.agreement, company, vendors)
+        row.agreement_id = agreement.id if agreement else None
+        row.agreement_name = agreement.name if agreement else None
+    if entry.gives("agreements") or company is None:
         overrides = {
             code: found.id
             for code, wanted in sorted(entry.agreements.items())
             if _known_code(session, line, code, vendors)
             if (found := _agreement(line, wanted, company, vendors))
         }
-        before = _mapping(row)
-        row.sync = entry.sync
-        row.company_id = company.id if company else None
-        row.company_identifier = company.identifier if company else None
-        row.agreement_id = agreement.id if agreement else None
-        row.agreement_name = agreement.name if agreement else None
         _set_overrides(row, overrides)
-        after = _mapping(row)
-        if before != after:
-            _audit(session, context, f"customer {entry.id}", before, after)
-            yield f"customer {row.tenant_name} ({entry.id}): {_difference(before, after)}"
+
+
+def _refuse_left_behind(
+    line: int, entry: TenantEntry, row: models.TenantMapping, vendors: _Vendors
+) -> None:
+    """A stored agreement belongs to the company before: the file must say where it goes."""
+    stored = {"agreement": row.agreement_id is not None, "agreements": bool(row.overrides)}
+    for name, there in stored.items():
+        if there and not entry.gives(name):
+            problem = f"customer {entry.id} moves to another company; give its {name} too, or null"
+            vendors.problems.append(Problem(line, problem))
 
 
 def _known_code(session: Session, line: int, code: str, vendors: _Vendors) -> bool:
@@ -191,7 +255,7 @@ def _known_code(session: Session, line: int, code: str, vendors: _Vendors) -> bo
 
 
 def _agreement(
-    line: int, wanted: int | str | None, company: Company | None, vendors: _Vendors
+    line: int, wanted: int | str | None, company: _Place | None, vendors: _Vendors
 ) -> Agreement | None:
     if wanted is None or company is None:
         return None

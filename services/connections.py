@@ -9,7 +9,16 @@ from functools import partial
 
 from config import Config
 from services.clients.connectwise import ConnectWiseAccess, ConnectWiseClient
-from services.clients.errors import NotFound, VendorError
+from services.clients.errors import (
+    AuthenticationFailed,
+    HostNotAllowed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    Unavailable,
+    VendorError,
+    WrongCredentialKind,
+)
 from services.clients.http import DEFAULT_TIMEOUT
 from services.clients.sophos import SophosAccess, SophosClient
 from services.sync.model import Month
@@ -137,15 +146,36 @@ def _additions(client: ConnectWiseClient) -> str:
 def _try(vendor: str, name: str, read: Callable[[], str]) -> Check:
     try:
         return Check(vendor, name, ok=True, message=read())
-    except NotFound as error:
-        return Check(vendor, name, ok=False, message=str(error), advice=_SETTINGS)
     except VendorError as error:
-        return Check(vendor, name, ok=False, message=str(error), advice=_RIGHTS[vendor])
+        return Check(vendor, name, ok=False, message=str(error), advice=_advice(vendor, error))
+
+
+def _advice(vendor: str, error: VendorError) -> str:
+    """What to do about an error: rights only help who lacks rights."""
+    if isinstance(error, PermissionDenied):
+        return _RIGHTS[vendor]
+    for kind, advice in _ADVICE.items():
+        if isinstance(error, kind):
+            return advice
+    return _SHAPE
 
 
 _SETTINGS = (
     "Correct what is set for this vendor, in Settings or in TALLYBRIDGE_ variables, and test again."
 )
+_SHAPE = (
+    "Look whether a proxy or another server answers instead of this vendor, and test again; if it "
+    "stays, report it."
+)
+_ADVICE: dict[type[VendorError], str] = {
+    # The first that fits counts.
+    WrongCredentialKind: "Make the credential in Sophos Central Partner, not at a customer.",
+    AuthenticationFailed: _SETTINGS,
+    NotFound: _SETTINGS,
+    HostNotAllowed: "Correct the address, or, if it is right, allow its host; then test again.",
+    RateLimited: "Nothing has to be changed; test again later.",
+    Unavailable: "Check the address and the network on the way there, and test again later.",
+}
 _RIGHTS = {
     "Sophos": "Use a Partner credential with a role that may read billing and customers.",
     "ConnectWise": "The API member needs Inquire All on companies, agreements and the product "

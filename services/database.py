@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection, Engine
 
+from services import damage
+
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
 READING = "tallybridge_reading"
@@ -111,7 +113,12 @@ def upgrade(engine: Engine) -> None:
         raise DatabaseUnusableError(
             "Another Tallybridge is upgrading the database; try again in a moment."
         ) from None
-    except (sa.exc.OperationalError, OSError) as error:
+    except (sa.exc.DatabaseError, OSError) as error:
+        damaged = damage.told(engine, error, "Nothing was changed")
+        if damaged is not None:
+            raise DatabaseUnusableError(damaged) from None
+        if not isinstance(error, sa.exc.OperationalError | OSError):
+            raise
         reason = getattr(error, "orig", None) or error
         raise DatabaseUnusableError(
             f"The database cannot be opened: {str(reason).strip()}. Check that "
@@ -122,6 +129,12 @@ def upgrade(engine: Engine) -> None:
 def head() -> str | None:
     """The newest schema revision that this version knows."""
     return alembic.script.ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def revisions() -> frozenset[str]:
+    """Every schema revision that this version knows, by its whole name."""
+    script = alembic.script.ScriptDirectory(str(MIGRATIONS))
+    return frozenset(each.revision for each in script.walk_revisions())
 
 
 def revision(connection: Connection) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import reprlib
 import zoneinfo
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import models
+from services.plain_words import plain_reason
 from services.sync.rules import EffectiveDate, MissingMapping, Rules, UsageEnded
 
 
@@ -29,7 +31,9 @@ def _timezone(name: str) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is not a time zone; write it like Europe/Berlin") from None
+        raise ValueError(
+            f"{reprlib.repr(name)} is not a time zone; write it like Europe/Berlin"
+        ) from None
     return name
 
 
@@ -153,9 +157,8 @@ def check_settings(values: Mapping[str, Any], current: AppSettings) -> AppSettin
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "there is no such setting"
+        unknown = first["type"] == "extra_forbidden"
+        message = "there is no such setting" if unknown else plain_reason(first)
         raise SettingsError(where, message) from None
 
 

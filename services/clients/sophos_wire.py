@@ -23,7 +23,7 @@ from services.clients.errors import (
     clean_text,
 )
 from services.clients.http import Reply, Transport
-from services.clients.payload import LenientDay, Money, Number, Text, Wire, read_as
+from services.clients.payload import LenientDay, Money, Text, Wire, parse_number, read_as
 from services.sync.model import Firewall, Tenant, UsageLine
 
 VENDOR = "Sophos"
@@ -51,6 +51,14 @@ def _page_count(value: object) -> int | None:
     return value if isinstance(value, int) and usable else None
 
 
+def _billable(value: object) -> Decimal:
+    """A quantity that we can keep as it is: rounding one would change an invoice."""
+    number = parse_number(value)
+    if number != round(number, 6):
+        raise ValueError("has more than six decimal places")
+    return number
+
+
 def _flag(value: object) -> bool:
     return value is True
 
@@ -59,6 +67,7 @@ def _mapping(value: object) -> object:
     return value if isinstance(value, Mapping) else {}
 
 
+Billable = Annotated[Decimal, BeforeValidator(_billable)]
 Count = Annotated[int | None, BeforeValidator(_page_count)]
 
 
@@ -106,7 +115,7 @@ class _Line(Wire):
     sku: Text = None
     description: Text = Field(default=None, alias="productDescription")
     group: Text = Field(default=None, alias="productGroup")
-    quantity: Number = Field(alias="billableQuantity")
+    quantity: Billable = Field(alias="billableQuantity")
     actual: Money = Field(default=None, alias="actualQuantity")
     serial: Text = Field(default=None, alias="accountNumberOrSerialNumber")
     account_name: Text = Field(default=None, alias="assignedAccountIdentifier")

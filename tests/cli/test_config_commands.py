@@ -58,21 +58,20 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[tuple[int, str], ...]]] = {
     ),
     "wrong types": (
         "products:\n- code: [1]\n  sync: maybe\n",
-        ((2, "code: .* valid string"), (3, "sync: .* valid boolean")),
+        ((2, "code: write a name"), (3, "sync: write true or false")),
     ),
-    "no code": ("products:\n- sync: true\n", ((2, "code: Field required"),)),
-    "an empty code": ("products:\n- code: ''\n", ((2, "code: .* at least 1 "),)),
+    "no code": ("products:\n- sync: true\n", ((2, "code: it is missing"),)),
+    "an empty code": ("products:\n- code: ''\n", ((2, "code: it must have 1 or more"),)),
     "a section that is no list": ("products: {a: b}\n", ((1, "products must be a list"),)),
     "an entry without names": ("tenants:\n- hello\n", ((1, "every entry of tenants"),)),
-    "code for yes": ("products:\n- code: no\n", ((2, "code: .* valid string"),)),
-    "a date for a code": ("products:\n- code: 2026-01-01\n", ((2, "code: .* valid string"),)),
-    "a date that is none": ("products:\n- code: 2026-99-99\n", ((1, "not valid YAML"),)),
-    "a number without end": ("tenants:\n- id: " + "9" * 5000 + "\n", ((1, "not valid YAML"),)),
+    "true for a code": ("products:\n- code: true\n", ((2, "code: write a name"),)),
+    "true for a name": ("products:\n- true: a\n", ((2, "'true' is no name; put it in quotes"),)),
+    "a number without end": ("tenants:\n- id: " + "9" * 5000 + "\n", ((2, "id: .* too long"),)),
     "a command": (
         'products: !!python/object/apply:os.system ["exit 1"]\n',
-        ((1, "not valid YAML: could not determine a constructor"),),
+        ((1, "tag of YAML, .* quotes"),),
     ),
-    "itself within itself": ("products: &a\n- *a\n", ((1, "not valid YAML"),)),
+    "itself within itself": ("products: &a\n- *a\n", ((1, "&a is an alias, an anchor"),)),
     "very deep": ("products: " + "[" * 3000 + "]" * 3000, ((1, "not valid YAML"),)),
     "the same product twice": (
         "products:\n- code: CIXA-MSP\n\n- code: CIXA-MSP\n",
@@ -83,12 +82,12 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[tuple[int, str], ...]]] = {
         ((4, "customer a is mapped already in line 2"),),
     ),
     "an agreement without a company": (
-        "tenants:\n- id: a\n  agreement: 201\n",
+        "tenants:\n- id: a\n  agreement: 201\n  company: null\n",
         ((2, "customer a has an agreement, but no company"),),
     ),
     "a list of agreements": (
         "tenants:\n- id: a\n  company: b\n  agreements: [1]\n",
-        ((4, "agreements: .* valid dictionary"),),
+        ((4, "agreements: write names with values"),),
     ),
     "a setting that is none": (
         "settings:\n  read_only: false\n  colour: red\n",
@@ -105,17 +104,20 @@ BAD_FILES: dict[str, tuple[str | bytes, tuple[tuple[int, str], ...]]] = {
     ),
     "a guard rail out of range": (
         "settings:\n  guard_rails:\n    decrease_percent: 101\n",
-        ((2, "guard_rails.decrease_percent: .* less than or equal to 100"),),
+        ((2, "guard_rails.decrease_percent: it must be 100 or less"),),
     ),
     "a guard rail that is no number": (
         "settings:\n  guard_rails:\n    price_effect: .inf\n",
-        ((2, "guard_rails.price_effect: .* finite number"),),
+        ((2, "guard_rails.price_effect: write a number"),),
     ),
     "a guard rail that is none": (
         "settings:\n  guard_rails: {hold_everything: true}\n",
         ((2, "guard_rails.hold_everything: there is no such setting"),),
     ),
-    "no guard rails at all": ("settings:\n  guard_rails: null\n", ((2, "guard_rails: .*valid"),)),
+    "no guard rails at all": (
+        "settings:\n  guard_rails: null\n",
+        ((2, "guard_rails: write names with values"),),
+    ),
     "a template without its place": (
         "settings:\n  default_product: {identifier: Sophos}\n",
         ((2, r"default_product.identifier: it must contain \{code\}"),),
@@ -150,10 +152,6 @@ def test_files_that_cannot_be_read_or_written(desk: Installation) -> None:
     refused(desk.call("config", "export", desk.home / "no" / "file"), "cannot be written: No such")
 
 
-@pytest.mark.xfail(
-    reason="_Loader expands every alias again and the message prints the whole value: "
-    "nine lines of aliases take a minute and hundreds of megabytes of standard error"
-)
 def test_a_bomb_of_aliases_is_refused_at_once(desk: Installation) -> None:
     """Smaller than a real one, and already far too long an answer."""
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
@@ -162,19 +160,30 @@ def test_a_bomb_of_aliases_is_refused_at_once(desk: Installation) -> None:
     answer = desk.call("config", "import", desk.write("\n".join([*lines, "products: *e", ""])))
     assert answer.code == 1
     assert len(answer.err) < 10_000
+    wrong(answer, (1, "&a is an alias, an anchor"))
 
 
-@pytest.mark.xfail(
-    reason="YAML 1.1 reads 0815-like, 1:30 and 1_000 as other numbers: "
-    "a company or product with another name than the one in the file is looked up"
+@pytest.mark.parametrize("written", ["*Acme", "&Co", "!Acme"])
+def test_a_name_that_yaml_would_not_read_as_one_is_refused(
+    mapped: Installation, written: str
+) -> None:
+    """`&Co` would be nothing at all, and so would take the customer's company away."""
+    tenant = mapped.sample()["tenants"][0]
+    file = mapped.write(f"tenants:\n- id: {tenant['id']}\n  company: {written}\n")
+    with mapped.unchanged():
+        wrong(mapped.call("config", "import", file), (3, re.escape(written) + ".* quotes"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["0123", "1:30", "1_000", "0x1F", "0b11", "1e3", "1.50", "2026-01-01", "no", "Null", "+5", "="],
 )
-@pytest.mark.parametrize("written", ["0123", "1:30", "1_000", "0x1F", "0b11"])
 def test_a_name_that_looks_like_a_number_is_not_turned_into_another(
     desk: Installation, written: str
 ) -> None:
     answer = desk.call("config", "import", desk.write(f"products:\n- code: {written}\n"))
     assert answer.code == 1
-    assert f"unknown code {written}:" in answer.err or "quotes" in answer.err
+    assert f"unknown code {written}:" in answer.err
 
 
 # --- names that the vendors do not know ---------------------------------------------------------
@@ -239,11 +248,8 @@ def of_first_tenant(**fields: Any) -> Callable[[Installation], str]:
         ({"agreement": 201, "agreements": {"CIXA-MSP": 202}}, "belongs to another company"),
         ({"company": "AlderDentalGroup000 "}, "is not the identifier of a ConnectWise company"),
         ({"company": 'x" or id>0 or name="'}, "is not the identifier of a ConnectWise company"),
-        pytest.param(
-            {"agreement": True},
-            "agreement: ",
-            marks=pytest.mark.xfail(reason="true is taken for the agreement with id 1"),
-        ),
+        ({"agreement": True}, "agreement: write the id or the name"),
+        ({"agreement": 201, "agreements": {"CIXA-MSP": False}}, "agreements: write the id"),
     ],
     ids=repr,
 )
@@ -387,8 +393,51 @@ def test_one_product_goes_to_another_agreement(desk: Installation, sandbox: Sand
         found.add(change["catalog_item_id"])
     assert found > elsewhere
     document["tenants"] = [third]
+    with desk.unchanged():
+        assert desk.call("config", "import", desk.write(yaml.safe_dump(document))).code == 0
+    document["tenants"] = [{**third, "agreements": None}]
     assert desk.call("config", "import", desk.write(yaml.safe_dump(document))).code == 0
     assert "product_agreements" not in desk.rows()
+
+
+def test_what_an_entry_leaves_out_stays_and_null_clears(mapped: Installation) -> None:
+    tenant, product = mapped.sample()["tenants"][0], mapped.sample()["products"][0]
+    short = {"products": [{"code": product["code"]}], "tenants": [{"id": tenant["id"]}]}
+    with mapped.unchanged():
+        answer = mapped.call("config", "import", mapped.write(yaml.safe_dump(short)))
+    assert (answer.code, answer.out) == (0, "0 entries changed.\n")
+    changes = (
+        ({"sync": False}, "sync on -> off"),
+        ({"agreement": None}, f"agreement {tenant['agreement']} -> none"),
+        ({"agreement": "Managed Services"}, f"agreement none -> {tenant['agreement']}"),
+        ({"company": None}, f"company {tenant['company']} -> none, agreement .* -> none"),
+    )
+    for fields, words in changes:
+        file = mapped.write(yaml.safe_dump({"tenants": [{"id": tenant["id"], **fields}]}))
+        first, *others = mapped.call("config", "import", file).out.splitlines()
+        assert re.search(rf": {words}$", first)
+        assert others == ["1 entry changed."]
+    entry = {"products": [{"code": product["code"], "catalog_item": None}]}
+    answer = mapped.call("config", "import", mapped.write(yaml.safe_dump(entry)))
+    assert f"catalog_item {product['catalog_item']} -> none" in answer.out
+    assert "sync" not in answer.out
+
+
+def test_nobody_is_moved_to_a_company_with_the_agreement_of_another(mapped: Installation) -> None:
+    one, two = mapped.sample()["tenants"][:2]
+    file = mapped.write(yaml.safe_dump({"tenants": [{"id": one["id"], "company": two["company"]}]}))
+    with mapped.unchanged():
+        wrong(mapped.call("config", "import", file), (2, "moves .*; give its agreement too"))
+    text = f"tenants:\n- id: {one['id']}\n  agreement: {two['agreement']}\n"
+    with mapped.unchanged():
+        problem = (2, "belongs to another company")
+        wrong(mapped.call("config", "import", mapped.write(text)), problem)
+
+
+def test_an_agreement_needs_a_company_in_the_file_or_before(desk: Installation) -> None:
+    tenant = desk.sample()["tenants"][0]
+    file = desk.write(yaml.safe_dump({"tenants": [{"id": tenant["id"], "agreement": 201}]}))
+    wrong(desk.call("config", "import", file), (2, "has an agreement, but no company"))
 
 
 def test_settings_may_be_given_in_part(desk: Installation) -> None:
@@ -409,10 +458,6 @@ def test_settings_may_be_given_in_part(desk: Installation) -> None:
     }
 
 
-@pytest.mark.xfail(
-    reason="cli.configuration reads the file over the settings with the environment's locks "
-    "in force, so the import stores what only the environment said"
-)
 def test_what_the_environment_locks_is_not_stored(desk: Installation) -> None:
     file = desk.write("settings: {usage_ended: zero}\n")
     answer = desk.call("config", "import", file, READ_ONLY="true", TIMEZONE="Asia/Tokyo")

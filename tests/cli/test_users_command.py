@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from argon2 import PasswordHasher
 
 from tests.cli.installation import Installation, refused
@@ -64,7 +65,10 @@ def test_a_password_file_that_is_no_text(desk: Installation) -> None:
     assert "users" not in desk.rows()
 
 
-def test_a_prompt_that_is_left_or_mistyped(desk: Installation) -> None:
+def test_a_prompt_that_is_left_or_mistyped(
+    desk: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.users._at_a_terminal", lambda: True)
     for text in ("", f"{CANARY}\n", f"{CANARY}\nanother one, longer\n"):
         answer = desk.call("users", "create", "ben", "--role", "viewer", input=text)
         assert answer.code == 1
@@ -74,3 +78,12 @@ def test_a_prompt_that_is_left_or_mistyped(desk: Installation) -> None:
     missing = desk.call("users", "create", "ben")
     assert missing.code == 2
     assert "Missing option '--role'" in missing.err
+
+
+def test_without_a_terminal_one_line_of_standard_input_is_the_password(desk: Installation) -> None:
+    create = ("users", "create", "ben", "--role", "viewer")
+    empty = desk.call(*create, input="")
+    refused(empty, "no password on standard input. Nothing was changed", code=2)
+    answer = desk.shell(*create, input=f"{CANARY}\r\nsecond\n")
+    assert (answer.code, answer.out, answer.err) == (0, "Made the viewer ben.\n", "")
+    assert PasswordHasher().verify(desk.rows()["users"][0][3], CANARY)

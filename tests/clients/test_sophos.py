@@ -132,6 +132,7 @@ def test_usage_lines_are_read_leniently_where_that_is_safe(
     "changes",
     [
         {"productCode": None, "sku": " "},
+        {"billableQuantity": 0.0000005},
         {"billableQuantity": ...},
         {"billableQuantity": None},
         {"billableQuantity": "47"},

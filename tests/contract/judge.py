@@ -18,8 +18,7 @@ import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 
 FOLDER = Path(
-    os.environ.get("CONTRACTS")
-    or Path(__file__).resolve().parents[3] / "shared" / "contracts"
+    os.environ.get("CONTRACTS") or Path(__file__).resolve().parents[3] / "shared" / "contracts"
 )
 CONNECTWISE_BASE = "/v2026_4/apis/3.0"
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 import models
 from models import Base
 from services import sync_runs
-from services.backup import BackupError, backup, restore
+from services.backup import BackupError, Restored, backup, restore
 from services.context import SyncContext
 from services.database import MIGRATIONS, alembic_config, configure_sqlite, head, revision
 
@@ -76,7 +76,8 @@ def test_everything_arrives_elsewhere(
 ) -> None:
     engine, file = filled(work), tmp_path / "b.zip"
     rows = backup(engine, file, now=now)
-    assert restore(other, file) == rows == sum(len(r) for r in content(engine).values())
+    assert restore(other, file, now=now) == Restored(rows)
+    assert rows == sum(len(r) for r in content(engine).values())
     assert content(other) == content(engine)
     with other.connect() as connection:
         assert revision(connection) == head()
@@ -86,7 +87,7 @@ def test_a_restored_database_goes_on(work: SyncContext, tmp_path: Path, now: dt.
     file = tmp_path / "b.zip"
     first = sync_runs.run(work, approve_all=True)
     backup(work.engine, file, now=now)
-    restore(work.engine, file)
+    restore(work.engine, file, now=now)
     second = sync_runs.run(work)
     assert second.run_id == first.run_id + 1
     with work.session() as session:
@@ -127,7 +128,7 @@ def test_a_backup_while_others_write_is_one_moment(
         stop.set()
         writer.join()
     for number in range(5):
-        restore(other, tmp_path / f"{number}.zip")
+        restore(other, tmp_path / f"{number}.zip", now=now)
         found = content(other)
         assert len(found["settings"]) == len(found["users"])
     assert content(other)["settings"]
@@ -151,7 +152,7 @@ def test_a_restore_that_fails_halfway_leaves_what_was_there(
     before = content(engine)
     monkeypatch.setattr("services.backup._row", lambda table, values: {"nothing": values})
     with pytest.raises(BackupError, match=r"cannot be restored: .*Nothing was changed\.$"):
-        restore(engine, file)
+        restore(engine, file, now=now)
     assert content(engine) == before
 
 
@@ -183,7 +184,7 @@ def test_a_backup_of_an_older_version_is_brought_up(
             manifest["tables"][name]["sha256"] = hashlib.sha256(data).hexdigest()
             target.writestr(f"{name}.jsonl", data)
         target.writestr("manifest.json", json.dumps(manifest))
-    restore(other, old_file)
+    restore(other, old_file, now=now)
     with other.connect() as connection:
         assert revision(connection) == head()
     ours, theirs = content(work.engine), content(other)

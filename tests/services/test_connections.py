@@ -9,7 +9,7 @@ import pytest
 
 from config import Config, load_config
 from sandbox import Fault, start
-from sandbox.faults import Vendor
+from sandbox.faults import FaultKind, Vendor
 from sandbox.options import RIGHTS
 from services.connections import (
     Check,
@@ -114,24 +114,32 @@ def test_a_web_page_is_told_at_its_line(path: str) -> None:
     assert "web page" in found[0].message
 
 
-@pytest.mark.xfail(
-    reason="_try gives the advice about rights for every other VendorError too: who cannot be "
-    "reached, or has wrong keys, is told to add rights"
-)
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    ("changes", "name", "words"),
     [
-        ({"CONNECTWISE_COMPANY_ID": "nobody"}, "site and company"),
-        ({"CONNECTWISE_SITE": "https://cw.example.com"}, "site and company"),
-        ({"CONNECTWISE_PRIVATE_KEY": "wrong-key"}, "companies"),
+        ({"CONNECTWISE_COMPANY_ID": "nobody"}, "site and company", "Correct what is set"),
+        ({"CONNECTWISE_SITE": "https://cw.example.com"}, "site and company", "allow its host"),
+        ({"CONNECTWISE_PRIVATE_KEY": "wrong-key"}, "companies", "Correct what is set"),
+        ({"SOPHOS_CLIENT_SECRET": "wrong-secret"}, "partner credential", "Correct what is set"),
     ],
 )
-def test_the_advice_fits_the_failure(changes: dict[str, str], name: str) -> None:
+def test_the_advice_fits_the_failure(changes: dict[str, str], name: str, words: str) -> None:
     with start(options()) as sandbox:
         env = sandbox.env() | {f"TALLYBRIDGE_{key}": value for key, value in changes.items()}
         [check] = [c for c in checks(load_config(env)) if c.name == name]
     assert not check.ok
+    assert words in check.advice
     assert "Inquire" not in check.advice
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("error_503", "test again later"), ("html_200", "another server")]
+)
+def test_rights_are_no_advice_for_who_gets_no_answer(kind: FaultKind, words: str) -> None:
+    with start(options()) as sandbox:
+        sandbox.faults.add(Fault(kind, "sophos", path="tenants", times=None))
+        [check] = [c for c in checks(config_of(sandbox)) if not c.ok]
+    assert words in check.advice
 
 
 def test_what_is_not_set_is_named() -> None:
