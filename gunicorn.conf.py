@@ -1,5 +1,6 @@
 """How the web process runs: one worker with threads; the schedule and the runs live in it."""
 
+import gc
 from typing import Any
 
 from services import jobs
@@ -23,3 +24,6 @@ def post_worker_init(worker: Any) -> None:
     installation = worker.wsgi.extensions["tallybridge"]
     upgrade(installation.engine)
     jobs.recover_in_background(installation)
+    # What is loaded now stays: full collections need not walk it while somebody types.
+    gc.collect()
+    gc.freeze()

@@ -1,12 +1,13 @@
-"""Measure what is promised: python -m bench [plan | journal | run]."""
+"""Measure what is promised: python -m bench [plan | journal | pages | run]."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bench import journal, plan, run
+from bench import journal, pages, plan, run
 from bench.children import BenchError
 from bench.machine import facts
 from bench.table import Figure, print_table
@@ -17,9 +18,11 @@ Part = Callable[[], Iterable[tuple[str, list[Figure]]]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table for each part. Exit code 1 when a promise was not kept."""
     chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     parts: dict[str, Part] = {
         "plan": _plan,
         "journal": _journal,
+        "pages": pages.figures,
         "run": lambda: run.figures(customers=chosen.customers, latency=chosen.latency),
     }
     print(facts(), flush=True)
@@ -45,7 +48,9 @@ def _journal() -> Iterator[tuple[str, list[Figure]]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("plan", "journal", "run"), help="default: all")
+    parser.add_argument(
+        "part", nargs="?", choices=("plan", "journal", "pages", "run"), help="default: all"
+    )
     parser.add_argument("--customers", type=_positive, default=run.CUSTOMERS, metavar="N")
     parser.add_argument("--latency", type=float, default=run.LATENCY, metavar="MS")
     return parser

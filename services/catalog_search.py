@@ -1,7 +1,8 @@
-"""Type-ahead over the copy of the catalog: everything in one text in memory, scanned, no index.
+"""Type-ahead over the copy of the catalog, in memory, in lower case and without accents.
 
-One line an item, "identifier<tab>description", in lower case without accents, sorted. Scanning
-100,000 items takes a few milliseconds and a few megabytes; what is shown is read by id.
+What begins with the query is found by halving: items are sorted by identifier, and once more by
+description. What holds it elsewhere is found by scanning one text: all words, each once, which
+lead to the items that have them. What is shown is read by id.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import re
 import threading
 import unicodedata
 from array import array
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, chain, islice
 
 import sqlalchemy as sa
 from rapidfuzz import fuzz, process
@@ -28,12 +31,15 @@ LEAST = 2
 MOST = 20
 _ENOUGH = 300
 """Hits that are ranked. Of a text that is more common, the better places are looked at too."""
-_SAMPLE = 500_000
-"""How much of the text is read to guess which of several words is the rarest."""
+_TOO_MANY = 8_000
+"""What so many different words hold is not looked up, but looked for in each line."""
 _LIKE_ENOUGH = 62
 _REMEMBERED = 256
 _BUNDLE = "Bundle"
 _SPACES = re.compile(r"\s+")
+_NEWLINE = re.compile(rb"\n")
+_WORD = re.compile(rb"[0-9a-z\x80-\xff]+")
+_PART = re.compile(rb"\n?[0-9a-z\x80-\xff]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +75,25 @@ def normalised(text: str) -> str:
 
 
 class Index:
-    """All items that may be offered, as one text. Never changed after it is made."""
+    """All items that may be offered. Never changed after it is made."""
 
     def __init__(self, rows: Iterable[tuple[int, str, str]]) -> None:
         lines = sorted(
             (f"{normalised(name)}\t{normalised(text)}".encode(), number)
             for number, name, text in rows
         )
-        self._text = b"\n" + b"\n".join(line for line, _ in lines) + b"\n"
+        self._lines = [line for line, _ in lines]
         self._ids = array("q", (number for _, number in lines))
-        self._starts = array("q", bytes(8 * len(lines)))
-        position = 1
-        for row, (line, _) in enumerate(lines):
-            self._starts[row] = position
-            position += len(line) + 1
+        self._by_text = array("i", sorted(range(len(lines)), key=self._description))
+        places: defaultdict[bytes, array[int]] = defaultdict(lambda: array("i"))
+        for row, line in enumerate(self._lines):
+            for word in set(_WORD.findall(line)):
+                places[word].append(row)
+        self._words = b"\n" + b"\n".join(places) + b"\n"
+        self._ends = array("q", (found.start() for found in _NEWLINE.finditer(self._words, 1)))
+        self._places = array("i", chain.from_iterable(places.values()))
+        self._until = array("q", accumulate(map(len, places.values())))
+        self._listed = lru_cache(16)(self._list)
         self._known: OrderedDict[str, tuple[list[int], bool]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -108,57 +119,67 @@ class Index:
     # --- what holds every word ------------------------------------------------------------------
 
     def _ranked(self, query: bytes) -> list[int]:
-        words = sorted(set(query.split(b" ")), key=len, reverse=True)
-        rows = self._prefixed(query)
+        """The best places are looked at first; what is found there leaves no room for worse."""
+        words = sorted(set(query.split(b" ")))
+        rows = self._beginning(query, range(len(self)), lambda row: self._lines[row])
         if len(rows) < MOST:
-            common = self._common(query, words)
-            rows |= self._holding(words) if common is None else common
+            rows |= self._beginning(query, self._by_text, self._description)
+        if len(rows) < MOST:
+            rows |= self._holding(words)
         ranked = sorted((self._rank(row, query, words), row) for row in rows)
         return [row for _, row in ranked[:MOST]]
 
-    def _prefixed(self, query: bytes) -> set[int]:
-        """The first items whose identifier begins with the query: the text is sorted."""
-        first = bisect_left(range(len(self)), query, key=self._line)
-        rows = set()
-        for row in range(first, min(first + MOST, len(self))):
-            if not self._line(row).startswith(query):
-                break
-            rows.add(row)
-        return rows
+    def _beginning(
+        self, query: bytes, order: Sequence[int], text: Callable[[int], bytes]
+    ) -> set[int]:
+        """The first rows whose text begins with the query, in an order that is sorted by it."""
+        first = bisect_left(order, query, key=text)
+        near = order[first : first + MOST]
+        return {row for row in near if text(row).startswith(query)}
 
     def _holding(self, words: Sequence[bytes]) -> set[int]:
-        """Items that hold every word, found by the one that seems rarest."""
-        rarest = min(words, key=lambda word: (self._text.count(word, 0, _SAMPLE), -len(word)))
-        return self._scan(rarest, _ENOUGH // 2, [word for word in words if word != rarest])
+        """Rows that hold all words. Of a single common one, those where a word begins with it."""
+        if len(words) == 1:
+            rows = self._together([b"\n" + words[0]])
+            if len(rows) >= MOST:
+                return rows
+        return self._together(words)
 
-    def _common(self, query: bytes, words: Sequence[bytes]) -> set[int] | None:
-        """One word. What nearly everything holds is looked for in its better places too."""
-        if len(words) > 1:
-            return None
-        rows = self._scan(query, _ENOUGH)
-        if len(rows) < _ENOUGH:
-            return rows
-        return (
-            rows | self._scan(b"\t" + query, _ENOUGH // 2) | self._scan(b" " + query, _ENOUGH // 2)
-        )
+    def _together(self, words: Sequence[bytes]) -> set[int]:
+        """Rows that hold all words, not more than are ranked; after a newline it begins a word.
 
-    def _scan(self, needle: bytes, most: int, others: Sequence[bytes] = ()) -> set[int]:
-        """The first rows that hold the needle and all others."""
-        text, starts = self._text, self._starts
-        rows: set[int] = set()
-        find, last = text.find, len(starts) - 1
-        position = find(needle)
-        while position >= 0 and len(rows) < most:
-            row = bisect_right(starts, position) - 1
-            start, end = starts[max(row, 0)], starts[row + 1] if row < last else len(text)
-            if all(find(word, start, end) >= 0 for word in others):
-                rows.add(max(row, 0))
-            position = find(needle, end - 1) if row < last else -1
+        The rarest part of them leads to rows, and each of those is looked at for all of them.
+        """
+        parts = {part for word in words for part in _PART.findall(word)}
+        listed = [found for part in parts if (found := self._listed(part)) is not None]
+        rarest = min(listed, key=len) if listed else None
+        rows = range(len(self)) if rarest is None else dict.fromkeys(rarest)
+        lines, sought = self._lines, [word.lstrip(b"\n") for word in words]
+        fit = (row for row in rows if all(word in lines[row] for word in sought))
+        return set(islice(fit, _ENOUGH))
+
+    def _list(self, part: bytes) -> array[int] | None:
+        """The rows of all words that hold a part; None if those are very many words."""
+        find, ends, until = self._words.find, self._ends, self._until
+        rows, hits = array("i"), 0
+        position = find(part)
+        while position >= 0:
+            word = bisect_left(ends, position + 1)
+            if word == len(ends):
+                break
+            hits += 1
+            if hits > _TOO_MANY:
+                return None
+            rows += self._places[until[word - 1] if word else 0 : until[word]]
+            position = find(part, ends[word])
         return rows
+
+    def _description(self, row: int) -> bytes:
+        return self._lines[row].partition(b"\t")[2]
 
     def _rank(self, row: int, query: bytes, words: Sequence[bytes]) -> tuple[int, int]:
         """Smaller is better: exact, prefix, word, elsewhere; the shorter text first."""
-        line = self._line(row)
+        line = self._lines[row]
         name, _, text = line.partition(b"\t")
         if query == name:
             tier = 0
@@ -174,21 +195,13 @@ class Index:
             tier = 5
         return tier, len(line)
 
-    def _line(self, row: int) -> bytes:
-        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
-        return self._text[self._starts[row] : end - 1]
-
     # --- what is only similar -------------------------------------------------------------------
 
     def _alike(self, query: str) -> list[int]:
         """What is like the query. One slip leaves half of a word as it was: those are compared."""
-        candidates: set[int] = set()
-        for word in query.split(" "):
-            for part in _halves(word):
-                candidates |= self._scan(part.encode(), _ENOUGH)
         texts = {
-            row: self._line(row).decode(errors="replace").replace("_", " ").replace("-", " ")
-            for row in sorted(candidates)
+            row: self._lines[row].decode(errors="replace").replace("_", " ").replace("-", " ")
+            for row in sorted(self._near(query.encode().split(b" ")))
         }
         wanted = query.replace("_", " ").replace("-", " ")
         found = process.extract(
@@ -199,6 +212,16 @@ class Index:
                 wanted, texts, scorer=fuzz.partial_ratio, score_cutoff=80, limit=MOST // 2
             )
         return [row for _, _, row in found]
+
+    def _near(self, words: Sequence[bytes]) -> set[int]:
+        """Rows with half of a word that nothing holds, where the other words are if that can be."""
+        wrong = [word for word in words if not self._together([word])] or words
+        right = [word for word in words if word not in wrong]
+        near: set[int] = set()
+        for word in wrong:
+            for part in _halves(word):
+                near |= self._together([part, *right]) or self._together([part])
+        return near
 
 
 def _at_word(word: bytes, line: bytes) -> bool:
@@ -211,7 +234,7 @@ def _at_word(word: bytes, line: bytes) -> bool:
     return False
 
 
-def _halves(word: str) -> Iterable[str]:
+def _halves(word: bytes) -> Iterable[bytes]:
     middle = (len(word) + 1) // 2
     return [part for part in (word[:middle], word[middle:]) if len(part) > 1]
 

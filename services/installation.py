@@ -62,7 +62,7 @@ class Installation:
 
     def settings(self) -> AppSettings:
         """The settings in force."""
-        with self.session() as session:
+        with self.reading() as session:
             return load_settings(session, self.locked_settings())
 
     def today(self) -> dt.date:

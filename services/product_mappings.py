@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -108,21 +108,6 @@ def newest_period(session: Session) -> Period:
 _SUMMED_MOST = 8
 _summed: dict[tuple[str, int], Mapping[str, Usage]] = {}
 """Reports never change after they are stored, and adding up a big one takes a while."""
-
-
-def billed_usage(session: Session, period: Period, keys: Iterable[str]) -> Mapping[str, Usage]:
-    """The part of the usage that takes part in the sync: of customers with sync and agreement."""
-    if period.report_id is None:
-        return {}
-    tenant, line = models.TenantMapping, models.UsageLine
-    return _sum(
-        session,
-        period.report_id,
-        line.product_key.in_(list(keys)),
-        line.tenant_id.in_(
-            sa.select(tenant.tenant_id).where(tenant.sync, tenant.agreement_id.is_not(None))
-        ),
-    )
 
 
 def _sum(

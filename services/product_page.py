@@ -46,7 +46,7 @@ class View:
         chosen, sort = asked.get("filter", "all"), asked.get("sort", "name")
         return cls(
             filter=chosen if chosen in FILTERS else "all",
-            text=asked.get("text", "").strip()[:200],
+            text=asked.get("text", "").replace("\0", "").strip()[:200],
             sort=sort if sort in SORTS else "name",
             descending=asked.get("order") == "desc",
         )
@@ -62,6 +62,10 @@ class View:
         """The address that sorts by a column; once more turns it round."""
         turned = column == self.sort and not self.descending
         return self.query(sort=column, order="desc" if turned else "asc")
+
+
+ONLY_UNSAVED = View(text="\0")
+"""A view without rows or counts: after one switch only the bar of unsaved edits is shown anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Page:
 def product_page(session: Session, user_id: int, view: View, settings: AppSettings) -> Page:
     """The rows that the view asks for, and what is unsaved."""
     period, staged = newest_period(session), staged_edits(session, user_id)
-    rows = _rows(session, staged, period, settings)
+    rows = [] if view == ONLY_UNSAVED else _rows(session, staged, period, settings)
     tests = _tests()
     return Page(
         rows=_sorted(_matching([r for r in rows if tests[view.filter](r)], view.text), view),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 import models
 from services import product_mappings
-from services.product_mappings import ItemChoice, Period, Usage, item_of
+from services.product_mappings import ItemChoice, Period, item_of
 from services.settings import AppSettings
 from services.sync.rules import MissingMapping
 from services.sync.words import seats
@@ -142,18 +142,17 @@ def effects(
     session: Session, edits: Sequence[Staged], period: Period, settings: AppSettings
 ) -> list[str]:
     """What saving would do to the billing, in a few sentences; nothing for edits without usage."""
-    billed = product_mappings.billed_usage(session, period, [edit.key for edit in edits])
-    parts: dict[str, list[tuple[str, Usage]]] = {}
+    billed = _billed(session, period, [edit.key for edit in edits])
+    parts: dict[str, list[tuple[str, Decimal]]] = {}
     for edit in edits:
-        usage = billed.get(edit.key)
         kind = _effect(edit, settings)
-        if usage is not None and kind is not None:
-            parts.setdefault(kind, []).append((edit.key, usage))
+        if edit.key in billed and kind is not None:
+            parts.setdefault(kind, []).extend(billed[edit.key])
     told = []
     for kind, sentence in _EFFECTS.items():
         if kind in parts:
-            quantity = sum((usage.quantity for _, usage in parts[kind]), Decimal(0))
-            customers = _customers(session, period, [key for key, _ in parts[kind]])
+            quantity = sum((quantity for _, quantity in parts[kind]), Decimal(0))
+            customers = len({tenant for tenant, _ in parts[kind]})
             told.append(sentence.format(seats=seats(quantity), at=_at(customers)))
     return told
 
@@ -178,19 +177,24 @@ def _effect(edit: Staged, settings: AppSettings) -> str | None:
     return "move" if edit.item_changes else None
 
 
-def _customers(session: Session, period: Period, keys: Iterable[str]) -> int:
+def _billed(
+    session: Session, period: Period, keys: Iterable[str]
+) -> Mapping[str, list[tuple[str, Decimal]]]:
+    """Who uses how much of these products: customers with sync and agreement only."""
     tenant, line = models.TenantMapping, models.UsageLine
-    found = session.scalar(
-        sa.select(sa.func.count(sa.distinct(line.tenant_id)))
-        .join(tenant, tenant.tenant_id == line.tenant_id)
-        .where(
+    found = session.execute(
+        sa.select(line.product_key, line.tenant_id, line.quantity).where(
             line.report_id == period.report_id,
             line.product_key.in_(list(keys)),
-            tenant.sync,
-            tenant.agreement_id.is_not(None),
+            line.tenant_id.in_(
+                sa.select(tenant.tenant_id).where(tenant.sync, tenant.agreement_id.is_not(None))
+            ),
         )
     )
-    return int(found or 0)
+    billed: dict[str, list[tuple[str, Decimal]]] = {}
+    for key, tenant_id, quantity in found:
+        billed.setdefault(key, []).append((str(tenant_id), quantity))
+    return billed
 
 
 def _at(customers: int) -> str:
