@@ -57,6 +57,21 @@ def last_billed_day(addition: Addition, successor: dt.date) -> tuple[dt.date, bo
     return last_day, False
 
 
+def why_not_join(
+    addition: Addition, situation: Situation, before_it: Iterable[Addition | OwnedAddition]
+) -> str | None:
+    """Why seats should not simply be added to a line: its number has no first day, nor a last.
+
+    What stood `before_it` must not bill them in this month, and the line must go on.
+    """
+    if addition.cancelled_date is not None:
+        return f"this line ends on {addition.cancelled_date}, and seats come to it"
+    free = max((day for line in before_it if (day := _day_after(line))), default=None)
+    if free is None or free <= situation.month.first_day:
+        return None
+    return f"until {free} an older line bills a part of it"
+
+
 def _day_after(line: Addition | OwnedAddition) -> dt.date | None:
     """The first day that a line which ended does not bill; None if it bills nothing."""
     if isinstance(line, OwnedAddition):

@@ -51,7 +51,10 @@ def fate_of(
         return Fate.OFF
     if source in state.blocked:
         return Fate.BLOCKED
-    return Fate.ENDED if product.catalog_item_id is not None else Fate.UNMAPPED
+    mapped_now = {change.product_key for change in state.products}
+    if product.catalog_item_id is None and source.product_key not in mapped_now:
+        return Fate.UNMAPPED
+    return Fate.ENDED
 
 
 def describe(fates: Iterable[Fate]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from services.sync.model import (
+    Addition,
     CatalogItem,
     Finding,
     FindingKind,
@@ -149,4 +150,15 @@ def negative_finding(record: UsageRecord, situation: Situation) -> Finding:
         f"{name}: Sophos reports {number(record.quantity)} for {record.product_key}, which is "
         "below zero; nothing was written for it.",
         "Look at the credit lines of this month's Sophos report and correct the addition by hand.",
+    )
+
+
+def unwritable(addition: Addition, why: str) -> Finding:
+    """An addition of ours on an agreement to which nothing may be written."""
+    return Finding(
+        FindingKind.AGREEMENT_UNUSABLE,
+        f"addition {addition.id}",
+        f"Addition {addition.id} on agreement {addition.agreement_id} stays at "
+        f"{number(addition.quantity)}: {why}.",
+        "End the addition in ConnectWise if it should not be billed any more.",
     )

@@ -22,6 +22,11 @@ class Groups:
         """The least target of the set, or None for a target that was never joined."""
         return self._find(target) if target in self._parent else None
 
+    def name(self, target: Target) -> str | None:
+        """What its set is called, or None for a target that was never joined."""
+        root = self.root(target)
+        return f"{root.agreement_id}/{root.item}" if root else None
+
     def _find(self, target: Target) -> Target:
         self._parent.setdefault(target, target)
         while self._parent[target] != target:

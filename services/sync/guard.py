@@ -39,13 +39,26 @@ def guard(
     changes = [
         change for unit in _units(plan.changes) for change in _hold_together(unit, rules, too_many)
     ]
-    findings = plan.findings
+    plan = weighed(plan, changes)
     if synced and month and month < synced:
-        changes = [_with_hold(c, f"usage of {synced} was written already") for c in changes]
+        plan = _hold_all(plan, f"usage of {synced} was written already")
     if shrunk := _shrunk(tenants_now, tenants_before, rules):
-        changes = [_with_hold(change, shrunk) for change in changes]
-        findings = tuple(sorted({*findings, _shrunk_finding(shrunk)}))
-    return dataclasses.replace(plan, changes=tuple(changes), findings=findings)
+        plan = _hold_all(plan, shrunk)
+        findings = tuple(sorted({*plan.findings, _shrunk_finding(shrunk)}))
+        plan = dataclasses.replace(plan, findings=findings)
+    return plan
+
+
+def weighed(plan: Plan, changes: Iterable[Change]) -> Plan:
+    """The plan with more of its changes held.
+
+    Until a group is released, its additions stand for what they stood for.
+    """
+    changes = tuple(changes)
+    waiting = {c.group for c in changes if c.held and c.group}
+    groups = plan.confirmed_groups
+    confirmed = tuple(o for o in plan.confirmed if groups.get(o.addition_id) not in waiting)
+    return dataclasses.replace(plan, changes=changes, confirmed=confirmed)
 
 
 def _units(changes: Iterable[Change]) -> list[list[Change]]:
@@ -127,6 +140,12 @@ def _shrunk_finding(why: str) -> Finding:
         f"The whole plan is held: {why}.",
         "Look at the report in Sophos Central Partner; approve the changes if it is right.",
     )
+
+
+def _hold_all(plan: Plan, why: str) -> Plan:
+    """Nothing is written, and nothing is learned of whose seats our additions are."""
+    changes = tuple(_with_hold(change, why) for change in plan.changes)
+    return dataclasses.replace(plan, changes=changes, confirmed=())
 
 
 def _with_hold(change: Change, why: str) -> Change:

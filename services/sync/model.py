@@ -382,9 +382,11 @@ class Plan:
     """The result of comparing desired with actual.
 
     `confirmed` are additions of ours that already hold what usage asks for: addition id, quantity
-    and the sources they now stand for. Nothing is written for them.
+    and the sources they now stand for. Nothing is written for them. `confirmed_groups` names the
+    group of those that take part in one.
     """
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
     confirmed: tuple[OwnedAddition, ...] = ()
+    confirmed_groups: Mapping[int, str] = field(default_factory=dict)

@@ -15,11 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from services.sync.dates import first_billed_day
+from services.sync.dates import first_billed_day, why_not_join
 from services.sync.desired import DesiredState
 from services.sync.endings import Departure, ending
 from services.sync.explain import explain_quantity, list_sources
 from services.sync.fates import STUCK, Fate, describe, fate_of
+from services.sync.findings import unwritable
 from services.sync.groups import Groups, target_order
 from services.sync.model import (
     Addition,
@@ -83,7 +84,10 @@ class _Comparison:
         for _, owned in sorted(self.standing.ours.items()):
             self._follow(owned)
         changes = (*self.state.products, *self._held_by_group())
-        return Plan(changes, tuple(sorted(set(self.findings))), tuple(self._confirmed()))
+        findings = tuple(sorted(set(self.findings)))
+        confirmed = {owned: self.groups.name(place) for place, owned in self._confirmed()}
+        groups = {owned.addition_id: group for owned, group in confirmed.items() if group}
+        return Plan(changes, findings, tuple(confirmed), groups)
 
     # --- a target that usage asks for -----------------------------------------------------------
 
@@ -121,6 +125,7 @@ class _Comparison:
     def _compare_with_ours(
         self, desired: Desired, addition: Addition, owned: OwnedAddition
     ) -> None:
+        held: str | None
         if owned.catalog_item_id != addition.catalog_item_id:
             held = "edited in ConnectWise: a person changed its product"
         elif addition.quantity == desired.quantity:
@@ -132,7 +137,9 @@ class _Comparison:
                 f"{number(addition.quantity)}, usage asks for {number(desired.quantity)}"
             )
         else:
-            held = None
+            arriving = desired.sources - owned.sources
+            before_it = self.standing.closed_for(arriving)
+            held = why_not_join(addition, self.situation, before_it) if arriving else None
         change = self._change(ChangeKind.UPDATE, desired, addition, held=held)
         self.changes[desired.target] = change
 
@@ -143,7 +150,7 @@ class _Comparison:
             self.situation,
             before_it=[
                 *self.standing.closed_at(desired.target),
-                *(o for source in desired.sources for o in self.standing.ended_for(source)),
+                *self.standing.closed_for(desired.sources),
             ],
             left=[
                 left
@@ -212,7 +219,7 @@ class _Comparison:
         why = agreement.why_not_writable(self.situation.today) if agreement else "it is gone"
         if why:
             # Such an agreement makes no invoices: usage may move away without an ending here.
-            self.findings.append(self._unwritable(owned, addition, why))
+            self.findings.append(unwritable(addition, why))
             return
         for source, fate in fates.items():
             if fate is Fate.MOVED:
@@ -272,8 +279,21 @@ class _Comparison:
         if ended and self.situation.rules.usage_ended is UsageEnded.HOLD:
             what = list_sources(ended, self._name_of)
             self._hold(place, f"usage ended: {what} is no longer in Sophos' report")
+        if (later := self._gap(place, fates)) is not None:
+            self._hold(place, f"its seats are billed elsewhere only from {later} on")
         moved = self._moved(fates)
         self.changes[place] = dataclasses.replace(self.changes[place], moved=moved)
+
+    def _gap(self, place: Target, fates: Mapping[Source, Fate]) -> dt.date | None:
+        """The day from which moved seats are billed, if that is after they are taken from here.
+
+        A quantity has no date: it counts from the next invoice on.
+        """
+        invoice = self.situation.agreements[place.agreement_id].next_invoice_date
+        taken = max(self.situation.today, invoice or self.situation.today)
+        moved = (s for s, f in fates.items() if f is Fate.MOVED)
+        latest = max((self._starts(self.target_of[s]) for s in moved), default=taken)
+        return latest if latest > taken else None
 
     def _leave(self, place: Target, departure: Departure) -> None:
         """Nothing asks for this place any more."""
@@ -315,15 +335,6 @@ class _Comparison:
             unbillable=self.unbillable,
         )
 
-    def _unwritable(self, owned: OwnedAddition, addition: Addition, why: str) -> Finding:
-        return Finding(
-            FindingKind.AGREEMENT_UNUSABLE,
-            f"addition {addition.id}",
-            f"Addition {addition.id} on agreement {owned.agreement_id} stays at "
-            f"{number(addition.quantity)}: {why}.",
-            "End the addition in ConnectWise if it should not be billed any more.",
-        )
-
     # --- groups ---------------------------------------------------------------------------------
 
     def _hold(self, target: Target, why: str) -> None:
@@ -341,14 +352,10 @@ class _Comparison:
         everything = [*self.changes.items(), *self.endings]
         for place, change in sorted(everything, key=_change_order):
             root = self.groups.root(place)
-            if root is None:
-                yield change
-                continue
-            group = f"{root.agreement_id}/{root.item}"
-            held = change.held or stays.get(root)
-            yield dataclasses.replace(change, group=group, held=held)
+            held = change.held or (stays.get(root) if root else None)
+            yield dataclasses.replace(change, group=self.groups.name(place), held=held)
 
-    def _confirmed(self) -> Iterator[OwnedAddition]:
+    def _confirmed(self) -> Iterator[tuple[Target, OwnedAddition]]:
         """Ours that are right. What waits in their group keeps what they stood for, too."""
         waiting = {self.groups.root(place) for place in self.stuck}
         waiting |= {self.groups.root(p) for p, c in self.changes.items() if c.held}
@@ -361,10 +368,10 @@ class _Comparison:
             desired = self.state.desired[target]
             kept = {s for s in owned.sources if self._fate(target, s) in STUCK}
             confirmed = desired.sources | kept
-            if (owned.quantity, owned.sources) == (desired.quantity, confirmed):
-                yield owned
-            else:
-                yield dataclasses.replace(owned, quantity=desired.quantity, sources=confirmed)
+            yield (
+                target,
+                dataclasses.replace(owned, quantity=desired.quantity, sources=confirmed),
+            )
 
     # --- look-ups -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from services.sync.model import Addition, OwnedAddition, Situation, Source, Target
@@ -29,10 +30,10 @@ class Standing:
             place = Target(addition.agreement_id, addition.catalog_item_id)
             (self._open if self._counts_as_open(addition) else self._closed)[place].append(addition)
             self._by_id[addition.id] = addition
-        self._ended_by_source: defaultdict[Source, list[OwnedAddition]] = defaultdict(list)
-        for owned in self._ended.values():
+        self._owned_by_source: defaultdict[Source, list[OwnedAddition]] = defaultdict(list)
+        for owned in situation.owned:
             for source in owned.sources:
-                self._ended_by_source[source].append(owned)
+                self._owned_by_source[source].append(owned)
 
     def at(self, place: Target) -> list[Addition]:
         """The open additions at a place, by id. Raises IncompleteSituationError."""
@@ -46,6 +47,15 @@ class Standing:
         """The additions at a place that ended, or that we ended."""
         return self._closed.get(place, [])
 
+    def closed_for(self, sources: Iterable[Source]) -> Iterator[Addition | OwnedAddition]:
+        """What stood for this usage and ended: as it stands now, or as we left it if not read."""
+        for owned in (each for source in sources for each in self._owned_by_source[source]):
+            addition = self._by_id.get(owned.addition_id)
+            if addition is None and owned.agreement_id not in self._situation.additions:
+                yield owned
+            elif addition is not None and not self._counts_as_open(addition):
+                yield addition
+
     def of(self, owned: OwnedAddition) -> Addition | None:
         """Our addition as it stands open now, whatever its product; None when it is gone.
 
@@ -58,10 +68,6 @@ class Standing:
             )
         found = self._by_id.get(owned.addition_id)
         return found if found is not None and self._counts_as_open(found) else None
-
-    def ended_for(self, source: Source) -> list[OwnedAddition]:
-        """The additions that we ended and that stood for this usage."""
-        return self._ended_by_source.get(source, [])
 
     def _counts_as_open(self, addition: Addition) -> bool:
         """One that we ended no longer counts, though its last billed day is still to come."""

@@ -84,9 +84,10 @@ class World:
         due = [c for c in in_order(plan.changes) if c.held is None or approve(c)]
         for change in due[:stop_after]:
             self._apply(change)
+        starts = {a.id: a.effective_date or dt.date.min for a in self._additions()}
         for owned in plan.confirmed:
             before = self.ledger.get(owned.addition_id, {})
-            start = self.situation.month.first_day
+            start = max(starts[owned.addition_id], self.situation.month.first_day)
             self.ledger[owned.addition_id] = {
                 s: before.get(s, (Decimal(owned.quantity > 0), start)) for s in owned.sources
             }
