@@ -125,21 +125,21 @@ class _Comparison:
     def _compare_with_ours(
         self, desired: Desired, addition: Addition, owned: OwnedAddition
     ) -> None:
-        held: str | None
+        arriving = desired.sources - owned.sources
+        before_it = self.standing.closed_for(arriving)
+        held = why_not_join(addition, self.situation, before_it) if arriving else None
         if owned.catalog_item_id != addition.catalog_item_id:
             held = "edited in ConnectWise: a person changed its product"
         elif addition.quantity == desired.quantity:
             self.settled[desired.target] = owned
+            if held:
+                self.stuck[desired.target] = held
             return
         elif addition.quantity != owned.quantity:
             held = (
                 f"edited in ConnectWise: we wrote {number(owned.quantity)}, it now says "
                 f"{number(addition.quantity)}, usage asks for {number(desired.quantity)}"
             )
-        else:
-            arriving = desired.sources - owned.sources
-            before_it = self.standing.closed_for(arriving)
-            held = why_not_join(addition, self.situation, before_it) if arriving else None
         change = self._change(ChangeKind.UPDATE, desired, addition, held=held)
         self.changes[desired.target] = change
 

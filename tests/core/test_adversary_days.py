@@ -202,3 +202,26 @@ def test_usage_that_ended_ends_in_the_same_run_that_maps_its_product_anew() -> N
         ChangeKind.UPDATE,
     }
     assert guarded(world.situation).changes == ()
+
+
+def test_seats_do_not_join_a_line_too_early_because_its_number_happens_to_be_right() -> None:
+    """P2 takes the place of P1, which moves on, while an ended line bills P2 until the 31st."""
+    joined, last = addition(1, 3), dt.date(2026, 10, 31)
+    ended = addition(2, 3, item=101, cancelled_date=last)
+    s = situation(
+        [line("t1", "P1", 3), line("t1", "P2", 3)],
+        products=[product("P1", 200), product("P2", 100)],
+        items=[item(100), item(101), item(200)],
+        additions=[joined, ended],
+        owned=[ours(joined), ours(ended, ("t1", "P2"), ended_by_us=True, last_billed_day=last)],
+        rules=NO_RAILS,
+    )
+    assert only_change(s).held == (
+        "seats would be billed twice: until 2026-11-01 an older line bills a part of it"
+    )
+    assert plan_of(s).confirmed == ()
+    world = World(s)
+    world.apply(guarded(s))
+    assert guarded(world.situation).changes == ()
+    november = dataclasses.replace(s, month=Month(2026, 11), today=dt.date(2026, 11, 26))
+    assert only_change(november).held is None
