@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 import models
 from models import OPEN_INTENTS
+from services.sync.guard import weighed
 from services.sync.model import Change, Plan
 
 Place = tuple[int | None, object]
@@ -54,4 +55,4 @@ def hold_in_doubt(plan: Plan, places: Mapping[Place, int]) -> Plan:
         why = may_still_arrive(run_id)
         return dataclasses.replace(change, held=f"{change.held}; {why}" if change.held else why)
 
-    return dataclasses.replace(plan, changes=tuple(held(change) for change in plan.changes))
+    return weighed(plan, [held(change) for change in plan.changes])

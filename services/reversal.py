@@ -57,7 +57,7 @@ def plan_reversal(context: SyncContext, run_id: int) -> tuple[Situation, Plan]:
         owned=owned,
         rules=settings.rules,
     )
-    moved = {row.group for row in rows if row.kind is ChangeKind.CANCEL and row.group}
+    moved = {row.group for row in rows if row.group}
     changes: list[Change] = []
     findings: list[Finding] = []
     for row in rows:
@@ -101,7 +101,7 @@ def why_never(row: models.Change, *, in_move: bool) -> str | None:
     if row.kind is ChangeKind.CANCEL:
         return "a cancelled addition is not opened again; the next run makes a new one if needed"
     if in_move:
-        return "it took over the seats of an addition that was cancelled with it"
+        return "it exchanged seats with other additions; map them back and run again instead"
     if row.before == row.after:
         return "its quantity was not changed; it stays one that we keep right"
     return None

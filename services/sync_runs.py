@@ -295,17 +295,22 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
         month=found,
     )
     _trust(context, gathered, state, plan)
-    _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)
-    begun.confirmed = plan.confirmed
+    stored = _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)
+    begun.confirmed = stored.confirmed
     return gathered
 
 
 def _newest_written_month(context: SyncContext) -> Month | None:
+    """The newest month that was brought into ConnectWise, or found to be there already."""
+    applied = sa.exists().where(
+        models.Change.run_id == models.SyncRun.id, models.Change.state == ChangeState.APPLIED
+    )
     with context.session() as session:
         newest = session.scalar(
-            sa.select(sa.func.max(models.SyncRun.month))
-            .join(models.Change)
-            .where(models.Change.state == ChangeState.APPLIED, models.SyncRun.undo_of_id.is_(None))
+            sa.select(sa.func.max(models.SyncRun.month)).where(
+                models.SyncRun.undo_of_id.is_(None),
+                sa.or_(models.SyncRun.state == RunState.SUCCEEDED, applied),
+            )
         )
     return Month.parse(newest) if newest else None
 
@@ -326,13 +331,15 @@ def _trust(context: SyncContext, gathered: Gathered, state: DesiredState, plan: 
 
 def _store(
     context: SyncContext, run_id: int, plan: Plan, situation: Situation, *, report_id: int | None
-) -> None:
+) -> Plan:
+    """Keep the plan; returns it with what is in doubt held."""
     with context.session() as session, session.begin():
         plan = doubts.hold_in_doubt(plan, doubts.open_places(session))
         run_row = session.get_one(models.SyncRun, run_id)
         run_row.report_id = report_id
         run_row.fingerprint = fingerprint(plan.changes)
         journal.store_plan(session, run_row, plan, situation)
+    return plan
 
 
 def _confirm(context: SyncContext, confirmed: Sequence[OwnedAddition]) -> None:

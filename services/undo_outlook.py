@@ -38,7 +38,7 @@ def undo_outlook(session: Session, run_id: int) -> Outlook:
             models.Change.run_id == run_id, models.Change.state == ChangeState.APPLIED
         )
     ).all()
-    moved = {row.group for row in rows if row.kind is ChangeKind.CANCEL and row.group}
+    moved = {row.group for row in rows if row.group}
     outlook = Outlook()
     for row in rows:
         problem = why_never(row, in_move=row.group in moved)
