@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import models
 from models import ChangeState, RunState
 from services import sync_runs
 from tests.faults.harness import (
@@ -340,6 +341,24 @@ def test_a_month_without_a_report_ends_the_command_line_with_1(changed: Installa
     assert code == 1
     assert json.loads(out)["state"] == "not_ready"
     assert "no billing report for 2026-12" in err
+
+
+def test_a_month_before_one_that_was_found_in_order_is_held(changed: Installation) -> None:
+    """The newer run wrote nothing, because all was right: it counts all the same."""
+    with changed.using() as context, context.session() as session, session.begin():
+        session.add(
+            models.SyncRun(
+                month="2027-01",
+                trigger="test",
+                actor="tester",
+                state=RunState.SUCCEEDED,
+                started_at=context.now(),
+            )
+        )
+    assert changed.wrote(changed.run) == []
+    told = changed.run()
+    assert told.changes
+    assert all("2027-01 was written already" in (c.held or "") for c in told.changes)
 
 
 def test_a_report_that_disappears_is_not_replaced_by_an_older_one(owned: Installation) -> None:
