@@ -14,13 +14,17 @@ from models.mappings import (
     StagedEdit,
     TenantMapping,
 )
+from models.operation import Notice, NotificationTarget, ScheduledSlot, SlotState
 from models.people import (
+    ApiToken,
     AuditEvent,
     ConnectionValue,
     LoginAttempt,
     LoginSession,
+    RecoveryCode,
     Role,
     Setting,
+    TokenScope,
     User,
 )
 from models.runs import OPEN_INTENTS, Change, ChangeState, Finding, RunState, SyncRun
@@ -29,6 +33,7 @@ from models.usage import UsageLine, UsageReport
 __all__ = [
     "OPEN_INTENTS",
     "Agreement",
+    "ApiToken",
     "AuditEvent",
     "Base",
     "CatalogItem",
@@ -42,16 +47,22 @@ __all__ = [
     "LoginAttempt",
     "LoginSession",
     "Marker",
+    "Notice",
+    "NotificationTarget",
     "OwnedAddition",
     "ProductAgreement",
     "ProductMapping",
+    "RecoveryCode",
     "Role",
     "RunState",
+    "ScheduledSlot",
     "SerialAssignment",
     "Setting",
+    "SlotState",
     "StagedEdit",
     "SyncRun",
     "TenantMapping",
+    "TokenScope",
     "UsageLine",
     "UsageReport",
     "User",
