@@ -23,7 +23,7 @@ from services.clients.errors import (
     UnexpectedResponse,
     VendorError,
 )
-from services.clients.hosts import CONNECTWISE_CLOUD, CONNECTWISE_SITES, check_url
+from services.clients.hosts import CONNECTWISE_CLOUD, CONNECTWISE_SITES, check_url, own_hosts
 from services.clients.http import Reply, Transport
 from services.clients.limits import RateLimiter
 from services.clients.payload import decode_json, read_as
@@ -84,6 +84,7 @@ class ConnectWiseApi:
             limiter,
             timeout=timeout,
             secrets=(access.private_key.strip(), access.public_key.strip(), basic_token(access)),
+            own_hosts=own_hosts(access.allowed_hosts),
             sleep=sleep,
             monotonic=monotonic,
         )

@@ -53,9 +53,14 @@ def check_url(url: str, *, allowed: frozenset[str], cloud: frozenset[str]) -> st
             f"If it is right, add {_entry_for(origin)} to {_SETTING}.",
             vendor=vendor,
         )
-    # A check of the addresses that the name resolves to belongs where the connection is made
-    # (the adapter in http.py): whatever is looked up here may have changed by then.
+    # The addresses that the name resolves to are judged where the connection is made
+    # (addresses.py): whatever is looked up here may have changed by then.
     return str(origin)
+
+
+def own_hosts(allowed: frozenset[str]) -> frozenset[str]:
+    """The names of the hosts that the operator listed: these may stand in a private network."""
+    return frozenset(origin.host for origin in _allowed_origins(allowed))
 
 
 def _is_allowed(origin: Origin, allowed: frozenset[str], cloud: frozenset[str]) -> bool:

@@ -11,10 +11,9 @@ import json
 import logging
 import random
 import re
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -22,11 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from services.clients.errors import Unavailable, UnexpectedResponse, VendorError, clean_text
+from services.clients.addresses import AddressRefusedError, CheckedAdapter
+from services.clients.errors import (
+    HostNotAllowed,
+    Unavailable,
+    UnexpectedResponse,
+    VendorError,
+    clean_text,
+)
+from services.clients.failures import is_certificate_error, never_connected, reason
 from services.clients.limits import RateLimiter
 from services.clients.payload import decode_json, is_html
 
@@ -82,19 +87,20 @@ class _Failure:
     may_retry: bool = True
 
 
-def new_session() -> requests.Session:
+def new_session(own_hosts: Collection[str] = ()) -> requests.Session:
     """A session that follows nothing but our own instructions.
 
     No proxies, certificates or `.netrc` passwords from the environment, no cookies, no retries
-    below ours, certificates always checked. Limits on what it may connect to belong here.
+    below ours, certificates always checked. Connects to public addresses only; `own_hosts` are
+    those that may stand in a private network.
     """
     session = requests.Session()
     session.trust_env = False
     session.verify = True
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update({"User-Agent": f"Tallybridge/{VERSION}", "Accept": "application/json"})
-    adapter = HTTPAdapter(
-        pool_connections=2, pool_maxsize=POOL_SIZE, max_retries=0, pool_block=True
+    adapter = CheckedAdapter(
+        own_hosts, pool_connections=2, pool_maxsize=POOL_SIZE, max_retries=0, pool_block=True
     )
     session.mount("https://", adapter)
     session.mount("http://", adapter)
@@ -118,7 +124,8 @@ def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
 class Transport:
     """Sends the requests of one vendor client: limits, time-outs, repeats, log lines, counting.
 
-    `secrets` never appear in an error; `calls` counts the requests that really went out.
+    `secrets` never appear in an error; `own_hosts` may stand in a private network; `calls` counts
+    the requests that really went out.
     """
 
     def __init__(
@@ -128,6 +135,7 @@ class Transport:
         *,
         timeout: tuple[float, float] = DEFAULT_TIMEOUT,
         secrets: Iterable[str] = (),
+        own_hosts: Collection[str] = (),
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -137,7 +145,7 @@ class Transport:
         self._secrets = frozenset(secrets)
         self._sleep = sleep
         self._monotonic = monotonic
-        self._session = new_session()
+        self._session = new_session(own_hosts)
         self._lock = threading.Lock()
         self._calls = 0
 
@@ -293,7 +301,9 @@ class Transport:
         host = urlsplit(prepared.url or "").hostname
         if isinstance(error, requests.exceptions.SSLError):
             return self._tls_failure(error, host, write=write)
-        sent = not _never_connected(error)
+        if isinstance(reason(error), AddressRefusedError):
+            return self._address_refused(host)
+        sent = not never_connected(error)
         if not sent:
             text = f"{self.vendor} could not be reached at {host}. Check network and address."
         elif isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
@@ -304,8 +314,18 @@ class Transport:
         text += UNCLEAR if unclear else " Try again later."
         return _Failure(Unavailable(text, vendor=self.vendor, unclear=unclear), sent=sent)
 
+    def _address_refused(self, host: str | None) -> _Failure:
+        refused = HostNotAllowed(
+            f"{host} stands for an address that {self.vendor} cannot have (in a private network, "
+            "or of this machine), so nothing was sent there. Check the name server. Only your own "
+            "ConnectWise may stand in your network, when TALLYBRIDGE_ALLOWED_VENDOR_HOSTS "
+            "names it.",
+            vendor=self.vendor,
+        )
+        return _Failure(refused, sent=False, may_retry=False)
+
     def _tls_failure(self, error: Exception, host: str | None, *, write: bool) -> _Failure:
-        if _is_certificate_error(error):
+        if is_certificate_error(error):
             text = (
                 f"The TLS certificate of {host} could not be verified, so nothing was sent to "
                 f"{self.vendor}. Check the address, and the certificate if the server is your own."
@@ -351,21 +371,3 @@ def _can_be_repeated(reply: Reply) -> bool:
         return True
     message = reply.json_object().get("message")
     return reply.status == 500 and bool(_TIMEOUT_WORDS.search(str(message or "")))
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
-
-
-def _is_certificate_error(error: BaseException) -> bool:
-    seen: list[BaseException] = [error]
-    while seen:
-        current = seen.pop()
-        if isinstance(current, ssl.SSLCertVerificationError):
-            return True
-        inner = [*current.args, getattr(current, "reason", None), current.__cause__]
-        seen += [e for e in inner if isinstance(e, BaseException) and e is not current]
-    return "CERTIFICATE_VERIFY_FAILED" in str(error)

@@ -21,7 +21,7 @@ from services.clients.errors import (
     UnexpectedResponse,
     WrongCredentialKind,
 )
-from services.clients.hosts import SOPHOS_CLOUD, check_url
+from services.clients.hosts import SOPHOS_CLOUD, check_url, own_hosts
 from services.clients.http import DEFAULT_TIMEOUT, Reply, Transport
 from services.clients.limits import RateLimiter
 from services.clients.payload import W, decode_json, parse_money, read_as
@@ -107,6 +107,7 @@ class SophosClient:
             RateLimiter(_WINDOWS, monotonic=monotonic, sleep=sleep),
             timeout=timeout,
             secrets=(access.client_secret.strip(),),
+            own_hosts=own_hosts(access.allowed_hosts),
             sleep=sleep,
             monotonic=monotonic,
         )

@@ -332,6 +332,7 @@ def real_transport(read_timeout: float = 5.0) -> Transport:
         "ConnectWise",
         RateLimiter(((1000, 60.0),)),
         timeout=(1.0, read_timeout),
+        own_hosts={"127.0.0.1"},
         sleep=lambda seconds: None,
     )
 
