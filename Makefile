@@ -9,10 +9,10 @@ COMPILE := $(PYTHON) -m uv pip compile --quiet --generate-hashes --universal \
 	--custom-compile-command "make lock" $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast coverage lint types format demo bench lock clean
+.PHONY: help install test test-fast coverage lint types format demo bench lock sbom image image-check clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv and install what the lock file holds, hashes checked
 
@@ -55,6 +55,15 @@ lock: install ## Lock the dependencies anew (LOCK_FLAGS=--upgrade for newer ones
 	@! grep -n '://' requirements.txt requirements-dev.txt || \
 		{ echo "A lock file names a host: see docs/decisions/0007-lock-with-hashes-no-hosts.md"; exit 1; }
 
+sbom: install ## List everything that we ship, as CycloneDX: build/sbom.json
+	$(PYTHON) -m scripts.sbom
+
+image: sbom ## Build the container image with docker, podman or buildah
+	@scripts/image
+
+image-check: sbom ## Build the image and try it for real: Debian, as root, some minutes
+	$(PYTHON) -m scripts.image_check
+
 clean: ## Remove .venv and all caches, never any data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

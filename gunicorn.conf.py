@@ -1,12 +1,11 @@
 """How the web process runs: one worker with threads; the schedule and the runs live in it."""
 
 import gc
+import os
+import sys
 from typing import Any
 
-from services import jobs
-from services.database import upgrade
-
-bind = "127.0.0.1:8000"
+bind = f"{os.environ.get('BIND') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = 1
 worker_class = "gthread"
 threads = 8
@@ -16,11 +15,32 @@ accesslog = None
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
+os.umask(0o077)  # the database, the log and the keys are for this user only
 # No max_requests: recycling the worker would kill a running sync.
+
+_ENDS_THE_SERVER = 4
+"""The exit code of a worker after which gunicorn starts no other: its APP_LOAD_ERROR."""
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """What stops the start ends the server as well, and not one worker after the other."""
+    load = worker.load_wsgi
+
+    def load_or_end() -> None:
+        try:
+            load()
+        except SystemExit:
+            sys.exit(_ENDS_THE_SERVER)
+
+    worker.load_wsgi = load_or_end
 
 
 def post_worker_init(worker: Any) -> None:
     """Before the first request: the schema of this version, and runs that died marked as such."""
+    # Here, because the process that only watches over the worker needs none of it in its memory.
+    from services import jobs
+    from services.database import upgrade
+
     installation = worker.wsgi.extensions["tallybridge"]
     upgrade(installation.engine)
     jobs.recover_in_background(installation)
