@@ -39,10 +39,14 @@ def post_worker_init(worker: Any) -> None:
     """Before the first request: the schema of this version, and runs that died marked as such."""
     # Here, because the process that only watches over the worker needs none of it in its memory.
     from services import jobs
-    from services.database import upgrade
+    from services.database import DatabaseUnusableError, upgrade
 
     installation = worker.wsgi.extensions["tallybridge"]
-    upgrade(installation.engine)
+    try:
+        upgrade(installation.engine)
+    except DatabaseUnusableError as error:
+        sys.stderr.write(f"Tallybridge cannot start. {error}\n")
+        sys.exit(_ENDS_THE_SERVER)
     jobs.recover_in_background(installation)
     # What is loaded now stays: full collections need not walk it while somebody types.
     gc.collect()

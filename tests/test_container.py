@@ -6,11 +6,12 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -182,26 +183,42 @@ def test_what_stops_the_start_ends_the_server(
     tmp_path: Path, name: str, value: str, told: str
 ) -> None:
     """And not one worker after the other for ever, which a container would call running."""
+    done = started(tmp_path, {name: value})
+    assert done.returncode == 4
+    assert done.stderr.count(told) == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_database_of_a_newer_version_ends_the_server_too(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "tallybridge.db")) as database, database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values ('9999')")
+    done = started(tmp_path, {})
+    assert done.returncode == 4
+    assert "Tallybridge cannot start. The database has schema 9999" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def started(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The server, until it ends by itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:create_app()"],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
             "PORT": port,
-            "TALLYBRIDGE_DATA_DIR": str(tmp_path),
-            name: value,
+            "TALLYBRIDGE_DATA_DIR": str(folder),
+            **environment,
         },
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 4
-    assert done.stderr.count(told) == 1
-    assert "Traceback" not in done.stderr
 
 
 # --- the health check ---------------------------------------------------------------------------

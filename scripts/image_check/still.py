@@ -36,7 +36,8 @@ def still(image: Image) -> Iterator[Figure]:
     yield _none("files of the app that another user cannot read", unreadable)
     bare = [p for p in ours if p.suffix == ".py" and not _compiled(p)]
     modules = sum(path.suffix == ".py" for path in ours)
-    yield told("modules without bytecode", f"{len(bare)} of {modules}")
+    names = ", ".join(path.name for path in bare[:3])
+    yield told("modules without bytecode", f"{len(bare)} of {modules} {names}")
     there = (image.root / "app/build/sbom.json").exists()
     yield told("bill of materials", "in it" if there else "none")
     wanted = {"User": "10001:0", "StopSignal": "SIGTERM", "Volumes": {"/data": {}}}
