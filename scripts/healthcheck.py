@@ -25,8 +25,6 @@ def problem(environ: Mapping[str, str]) -> str | None:
         text = answer.read(2_000).decode(errors="replace")
     except (OSError, ValueError, http.client.HTTPException) as error:
         return f"The web page does not answer: {error}"
-    if answer.status == 404:  # an app without such a page, which answers
-        return None
     return None if answer.status == 200 else f"{answer.status}: {' '.join(text.split())[:500]}"
 
 

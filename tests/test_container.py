@@ -254,6 +254,11 @@ def test_a_good_answer_is_healthy() -> None:
         assert healthcheck.problem(environment) is None
 
 
+def test_a_page_that_is_not_there_is_not_healthy() -> None:
+    with answering(404, "no such page") as environment:
+        assert healthcheck.problem(environment) == "404: no such page"
+
+
 def test_any_other_answer_is_not_and_says_why() -> None:
     with answering(503, '{"reasons":\n ["the disk is full"]}') as environment:
         told = healthcheck.problem(environment)
