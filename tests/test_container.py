@@ -390,6 +390,7 @@ def test_the_bill_says_who_needs_whom(bill: dict[str, Any]) -> None:
     assert "werkzeug" not in direct
 
 
+@pytest.mark.slow
 def test_the_same_bill_comes_out_twice_and_names_no_place(bill: dict[str, Any]) -> None:
     text = json.dumps(bill)
     assert json.dumps(sbom.sbom()) == text
