@@ -6,6 +6,7 @@ from flask import Flask
 
 from blueprints import (
     access,
+    account,
     assets,
     audit,
     auth,
@@ -18,6 +19,7 @@ from blueprints import (
     page,
     product_dialogs,
     product_mappings,
+    second_factor,
     security,
     settings,
     sync_runs,
@@ -47,5 +49,7 @@ def register(app: Flask) -> None:
         connections.blueprint,
         users.blueprint,
         own_password.blueprint,
+        account.blueprint,
+        second_factor.blueprint,
     ):
         app.register_blueprint(blueprint)

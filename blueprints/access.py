@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Flask, Response, abort, current_app, make_response, redirect, request, session
-from flask_login import LoginManager, UserMixin, current_user
+from flask_login import LoginManager, UserMixin, current_user, login_user
 
 import models
 from blueprints.support import installation, reading, writing
@@ -43,6 +43,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]  # flask-login has no types
         self.id = user.id
         self.name = user.name
         self.role = user.role
+        self.has_password = bool(user.password_hash)
 
     def get_id(self) -> str:
         return self.token
@@ -57,6 +58,12 @@ def init_app(app: Flask) -> None:
     manager.session_protection = None  # the token on the server is what counts
     manager.user_loader(_load)
     app.before_request(_guard)
+
+
+def enter(token: str, user: models.User) -> None:
+    """Let this browser in as this user: nothing of the cookie before is kept."""
+    session.clear()
+    login_user(SignedIn(token, user))
 
 
 def _load(token: str) -> SignedIn | None:

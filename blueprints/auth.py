@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask import session as cookie
-from flask_login import current_user, login_user, logout_user
-from werkzeug.exceptions import TooManyRequests
+from flask_login import current_user, logout_user
 
-from blueprints.access import SignedIn, public, requires
-from blueprints.forms import SignInForm
-from blueprints.support import installation, writing
+from blueprints.access import enter, public, requires
+from blueprints.forms import CodeForm, SignInForm
+from blueprints.support import installation, reading, writing
 from models import Role
-from services.sign_in import ThrottledError, begin_session, check_password, end_session
+from services.second_factor import finish_sign_in
+from services.sign_in import (
+    accept,
+    begin_session,
+    begin_waiting,
+    check_password,
+    end_session,
+    find_waiting,
+)
 
 blueprint = Blueprint("auth", __name__)
 
 THEMES = ("auto", "light", "dark")
+WAITING = "waiting"
+"""Where the cookie holds the token of somebody whose one-time code is still to come."""
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
@@ -25,9 +43,25 @@ THEMES = ("auto", "light", "dark")
 def sign_in() -> Response:
     form = SignInForm()
     if form.validate_on_submit() and _sign_in(form):
-        return make_response(redirect(_own_path(request.args.get("next")), 303))
+        wanted = request.args.get("next")
+        onward = url_for(".code", next=wanted) if WAITING in cookie else _own_path(wanted)
+        return make_response(redirect(onward, 303))
     status = 422 if request.method == "POST" else 200
     return make_response(render_template("auth/sign_in.html", form=form), status)
+
+
+@blueprint.route("/sign-in/code", methods=["GET", "POST"])
+@public
+def code() -> Response:
+    """After the password, for those who have a second factor; nobody is signed in yet."""
+    form = CodeForm()
+    if not _waits():
+        flash("Sign in again: after the password there are five minutes to enter the code.")
+        return make_response(redirect(url_for(".sign_in", next=request.args.get("next")), 303))
+    if form.validate_on_submit() and _enter_code(form):
+        return make_response(redirect(_own_path(request.args.get("next")), 303))
+    status = 422 if request.method == "POST" else 200
+    return make_response(render_template("auth/code.html", form=form), status)
 
 
 @blueprint.post("/sign-out")
@@ -54,25 +88,49 @@ def theme() -> Response:
 
 
 def _sign_in(form: SignInForm) -> bool:
-    """A new session on the server for every sign-in; the cookie holds only its token."""
-    try:
-        with writing() as session, session.begin():
-            now = installation().now()
-            user = check_password(
-                session,
-                name=form.name.data,
-                password=form.password.data,
-                address=request.remote_addr or "",
-                now=now,
-            )
-            if user is None:
-                form.password.errors = ["Name or password is wrong."]
-                return False
-            token = begin_session(session, user, now=now)
+    """A new session on the server for every sign-in; the cookie holds only its token.
+
+    With a second factor it waits for the code, and lets nobody in until then.
+    """
+    now = installation().now()
+    proof = check_password(
+        writing,
+        name=form.name.data,
+        password=form.password.data,
+        address=request.remote_addr or "",
+        now=now,
+    )
+    with writing() as session, session.begin():
+        user = accept(session, proof)
+        if user is None:
+            form.password.errors = ["Name or password is wrong."]
+        elif user.totp_since is None:
+            enter(begin_session(session, user, now=now), user)
+        else:
             cookie.clear()
-            login_user(SignedIn(token, user))
-    except ThrottledError:
-        raise TooManyRequests from None
+            cookie[WAITING] = begin_waiting(session, user, now=now)
+    return user is not None
+
+
+def _waits() -> bool:
+    with reading() as session:
+        return find_waiting(session, cookie.get(WAITING, ""), now=installation().now()) is not None
+
+
+def _enter_code(form: CodeForm) -> bool:
+    done = finish_sign_in(
+        writing,
+        installation().vault,
+        token=cookie[WAITING],
+        code=form.code.data,
+        address=request.remote_addr or "",
+        now=installation().now(),
+    )
+    if done is None:
+        form.code.errors = ["This code is wrong, or it was used already. Wait for the next one."]
+        return False
+    user, token = done
+    enter(token, user)
     return True
 
 

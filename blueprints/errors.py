@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 
 from flask import Flask, Response, make_response, render_template
@@ -14,6 +15,7 @@ from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
 from services.database import DatabaseUnusableError
 from services.secrets import WrongKeyError
+from services.throttle import ThrottledError
 
 logger = logging.getLogger("tallybridge.web")
 
@@ -30,6 +32,7 @@ _ADVICE = {
 def init_app(app: Flask) -> None:
     app.register_error_handler(CSRFError, _stale_form)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ThrottledError, _throttled)
     for expected in (VendorError, NotConfiguredError, WrongKeyError, DatabaseUnusableError):
         app.register_error_handler(expected, _expected)
     app.register_error_handler(Exception, _unexpected)
@@ -43,6 +46,19 @@ def _http_error(error: HTTPException) -> Response:
     if error.response is not None or (error.code or 500) < 400:
         return make_response(error.get_response())
     return _page(error.code or 500, _ADVICE.get(error.code or 500, error.description or ""))
+
+
+def _throttled(error: ThrottledError) -> Response:
+    """Says when to come back; what was sent was not looked at."""
+    seconds = math.ceil(error.wait.total_seconds())
+    minutes = math.ceil(seconds / 60)
+    span = "a minute" if minutes <= 1 else f"{minutes} minutes"
+    if minutes > 120:
+        span = f"{math.ceil(minutes / 60)} hours"
+    advice = f"Too many failed attempts. This one was not looked at. Try again in {span}."
+    response = _page(429, advice)
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def _expected(error: Exception) -> Response:

@@ -1,26 +1,15 @@
-"""Your own password: the one setting that everybody may change."""
+"""Your own password: everybody may change it."""
 
 from __future__ import annotations
 
-from flask import (
-    Blueprint,
-    Response,
-    flash,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
-from flask import session as cookie
-from flask_login import login_user
-from werkzeug.exceptions import TooManyRequests
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, url_for
 
-from blueprints.access import SignedIn, requires
+from blueprints.access import enter, requires
+from blueprints.account import prove
 from blueprints.support import actor, installation, writing
 from blueprints.users_forms import OwnPasswordForm
 from models import Role
-from services.sign_in import ThrottledError, begin_session, check_password
+from services.sign_in import accept, begin_session
 from services.users import set_password
 
 blueprint = Blueprint("own_password", __name__, url_prefix="/settings/password")
@@ -30,6 +19,7 @@ blueprint = Blueprint("own_password", __name__, url_prefix="/settings/password")
 @requires(Role.VIEWER)
 def index() -> Response:
     form = OwnPasswordForm()
+    form.owner = actor()
     if form.validate_on_submit() and _changed(form):
         flash("Your password is changed. You are signed out everywhere else.")
         return make_response(redirect(url_for(".index"), 303))
@@ -39,23 +29,12 @@ def index() -> Response:
 
 def _changed(form: OwnPasswordForm) -> bool:
     """All sessions end; this browser gets a new one."""
-    try:
-        with writing() as session, session.begin():
-            now = installation().now()
-            user = check_password(
-                session,
-                name=actor(),
-                password=form.current.data,
-                address=request.remote_addr or "",
-                now=now,
-            )
-            if user is None:
-                form.current.errors = ["This is not your present password. Nothing was changed."]
-                return False
-            set_password(session, user.id, form.password.data, by=user, now=now)
-            token = begin_session(session, user, now=now)
-            cookie.clear()
-            login_user(SignedIn(token, user))
-    except ThrottledError:
-        raise TooManyRequests from None
+    proof, now = prove(form.current), installation().now()
+    with writing() as session, session.begin():
+        user = accept(session, proof)
+        if user is None:
+            form.current.errors = ["This is not your present password. Nothing was changed."]
+            return False
+        set_password(session, user.id, form.password.data, actor=user.name, now=now)
+        enter(begin_session(session, user, now=now), user)
     return True

@@ -15,7 +15,14 @@ from blueprints.support import actor, installation, reading, user_id, writing
 from blueprints.users_forms import DeleteForm, NewUserForm, PasswordForm, RoleForm
 from models import Role, User
 from services.accounts import AccountError, create_user
-from services.users import accounts, change_role, delete_user, find_user, set_password
+from services.users import (
+    accounts,
+    change_role,
+    delete_user,
+    find_user,
+    remove_second_factor,
+    set_password,
+)
 
 blueprint = Blueprint("users", __name__, url_prefix="/settings/users")
 
@@ -63,12 +70,27 @@ def role(number: int) -> Response:
 @requires(Role.ADMIN)
 def password(number: int) -> Response:
     user, form = _user(number), PasswordForm()
+    form.owner = user.name
 
-    def change(session: Session, me: User) -> str:
-        set_password(session, number, form.password.data, by=me, now=installation().now())
+    def change(session: Session, _me: User) -> str:
+        now = installation().now()
+        set_password(session, number, form.password.data, actor=actor(), now=now)
         return f"{user.name} has a new password and has to sign in again."
 
     return _dialog(form, change, content="users/_password.html", title="New password", user=user)
+
+
+@blueprint.route("/<int:number>/second-factor", methods=["GET", "POST"])
+@requires(Role.ADMIN)
+def second_factor(number: int) -> Response:
+    user, form = _user(number), DeleteForm()
+
+    def change(session: Session, me: User) -> str:
+        remove_second_factor(session, number, by=me, now=installation().now())
+        return f"{user.name} signs in with the password alone now."
+
+    title = "Remove the second factor"
+    return _dialog(form, change, content="users/_second_factor.html", title=title, user=user)
 
 
 @blueprint.route("/<int:number>/delete", methods=["GET", "POST"])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import EqualTo, InputRequired, Length
+from wtforms.validators import EqualTo, InputRequired, Length, ValidationError
 
 from models import Role
-from services.accounts import MIN_PASSWORD
+from services.passwords import LONGEST, weakness
 
-_TOO_SHORT = f"The password must have at least {MIN_PASSWORD} characters."
 _NEW = {"autocomplete": "new-password"}
 ROLES = [
     SelectChoice(Role.VIEWER.value, "Viewer: sees everything but secrets, changes nothing"),
@@ -19,8 +18,23 @@ ROLES = [
 ]
 
 
-def _password() -> PasswordField:
-    return PasswordField("Password", [Length(MIN_PASSWORD, 200, _TOO_SHORT)], render_kw=_NEW)
+def _good(form: _UserForm, field: PasswordField) -> None:
+    reason = weakness(field.data or "", form.owner)
+    if reason is not None:
+        raise ValidationError(reason)
+
+
+def _password(label: str = "Password") -> PasswordField:
+    return PasswordField(label, [_good], render_kw=_NEW)
+
+
+def _present() -> PasswordField:
+    too_long = Length(max=LONGEST, message=f"A password has at most {LONGEST} characters.")
+    return PasswordField(
+        "Your present password",
+        [InputRequired("Enter your present password."), too_long],
+        render_kw={"autocomplete": "current-password"},
+    )
 
 
 def _again() -> PasswordField:
@@ -34,10 +48,16 @@ def _again() -> PasswordField:
 class _UserForm(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
     refused = ""
     """Why it cannot be done, when that is no single field's fault."""
+    owner = ""
+    """Whose password it is, so that it is not the name."""
 
 
 class NewUserForm(_UserForm):
     """A new account."""
+
+    @property
+    def owner(self) -> str:  # type: ignore[override]
+        return self.name.data or ""
 
     name = StringField(
         "Name",
@@ -65,14 +85,8 @@ class PasswordForm(_UserForm):
 class OwnPasswordForm(_UserForm):
     """A new password for oneself."""
 
-    current = PasswordField(
-        "Your present password",
-        [InputRequired("Enter your present password.")],
-        render_kw={"autocomplete": "current-password"},
-    )
-    password = PasswordField(
-        "The new password", [Length(MIN_PASSWORD, 200, _TOO_SHORT)], render_kw=_NEW
-    )
+    current = _present()
+    password = _password("The new password")
     again = PasswordField(
         "The new password again",
         [EqualTo("password", "The two passwords are not the same.")],
@@ -82,3 +96,9 @@ class OwnPasswordForm(_UserForm):
 
 class DeleteForm(_UserForm):
     """A confirmation; the button is the answer."""
+
+
+class OwnerForm(_UserForm):
+    """The owner's password, before something that a found browser must not do."""
+
+    current = _present()

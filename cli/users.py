@@ -1,4 +1,4 @@
-"""`users create`."""
+"""`users create`, and help for those who are locked out."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from sqlalchemy.orm import Session
 
 from cli.support import actor, echo_json, engine, json_option, now, told_plainly
 from models import Role
+from services import second_factor
 from services.accounts import create_user
+from services.users import named, set_password
 
 users = AppGroup("users", help="People who may sign in.")
 
 
-@users.command("create")
-@click.argument("name")
-@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
-@click.option(
+password_option = click.option(
     "--password-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file whose first line is the password; without it you are asked, or, where there "
     "is no terminal, the first line of standard input is taken.",
 )
+
+
+@users.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@password_option
 @json_option
 @told_plainly
 def create(name: str, role: str, password_file: Path | None, *, as_json: bool) -> None:
@@ -38,6 +43,41 @@ def create(name: str, role: str, password_file: Path | None, *, as_json: bool) -
         echo_json({"user": name, "role": role})
     else:
         click.echo(f"Made the {role} {name}.")
+
+
+@users.command("reset-password")
+@click.argument("name")
+@password_option
+@json_option
+@told_plainly
+def reset_password(name: str, password_file: Path | None, *, as_json: bool) -> None:
+    """Give NAME a new password; all sessions of NAME end. A second factor stays."""
+    password = _password(password_file)
+    with Session(engine()) as session, session.begin():
+        user = named(session, name)
+        set_password(session, user.id, password, actor=actor(), now=now())
+        found, stays = user.name, user.totp_since is not None
+    if as_json:
+        echo_json({"user": found, "second_factor": stays})
+    else:
+        more = " The second factor stays on." if stays else ""
+        click.echo(f"{found} has a new password; all sessions are ended.{more}")
+
+
+@users.command("remove-second-factor")
+@click.argument("name")
+@json_option
+@told_plainly
+def remove_second_factor(name: str, *, as_json: bool) -> None:
+    """Let NAME sign in with the password alone; all sessions of NAME end."""
+    with Session(engine()) as session, session.begin():
+        user = named(session, name)
+        second_factor.remove(session, user, actor=actor(), now=now())
+        found = user.name
+    if as_json:
+        echo_json({"user": found, "second_factor": False})
+    else:
+        click.echo(f"{found} signs in with the password alone now; all sessions are ended.")
 
 
 def _at_a_terminal() -> bool:

@@ -1,21 +1,23 @@
-"""People who may sign in."""
+"""People who may sign in: their names, and how an account begins."""
 
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 
-from argon2 import PasswordHasher
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import models
-from services import audit
+from services import audit, passwords
+from services.turns import take_turn
 
-MIN_PASSWORD = 12
+LONGEST_NAME = 150
+MIN_PASSWORD = passwords.SHORTEST
 
 
 class AccountError(ValueError):
-    """The account cannot be made as asked; the message says why."""
+    """The account cannot be made or changed as asked; the message says why."""
 
 
 def create_user(
@@ -28,17 +30,15 @@ def create_user(
     now: dt.datetime,
 ) -> models.User:
     """Make an account; only a hash of the password is kept. Raises AccountError."""
-    name = name.strip()
-    if not name or len(name) > 150:
-        raise AccountError("The name must have 1 to 150 characters. Nothing was changed.")
-    if len(password) < MIN_PASSWORD:
-        raise AccountError(
-            f"The password must have at least {MIN_PASSWORD} characters. Nothing was changed."
-        )
-    if session.scalar(select(models.User).where(models.User.name == name)):
-        raise AccountError(f"There is a user {name!r} already. Nothing was changed.")
+    name = tidy(name)
+    _refuse_name(name)
+    refuse_weak(password, name)
+    take_turn(session, "names of users")
+    taken = find_by_name(session, name)
+    if taken is not None:
+        raise AccountError(f"There is a user {taken.name!r} already. Nothing was changed.")
     user = models.User(
-        name=name, role=role, password_hash=PasswordHasher().hash(password), created_at=now
+        name=name, role=role, password_hash=passwords.hashed(password), created_at=now
     )
     session.add(user)
     audit.record(
@@ -50,3 +50,40 @@ def create_user(
         after={"role": role.value},
     )
     return user
+
+
+def find_by_name(session: Session, name: str) -> models.User | None:
+    """The user of this name, however it is written: `anna ` is Anna.
+
+    The database compares letters of other alphabets exactly, so a few dozen names are compared
+    here. Who is called exactly so comes first.
+    """
+    wanted = folded(name)
+    found = [u for u in session.scalars(select(models.User)) if folded(u.name) == wanted]
+    return next((u for u in found if u.name == name), found[0] if found else None)
+
+
+def tidy(name: str) -> str:
+    """A name as it is kept: single spaces, and one way to write each letter."""
+    return unicodedata.normalize("NFKC", " ".join(name.split()))
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: neither capitals nor spaces at its ends make another one."""
+    return unicodedata.normalize("NFKC", tidy(name).casefold())
+
+
+def refuse_weak(password: str, name: str) -> None:
+    """Raise AccountError for a password that this user must not have."""
+    reason = passwords.weakness(password, name)
+    if reason is not None:
+        raise AccountError(f"{reason} Nothing was changed.")
+
+
+def _refuse_name(name: str) -> None:
+    if not name or len(name) > LONGEST_NAME:
+        raise AccountError(
+            f"The name must have 1 to {LONGEST_NAME} characters. Nothing was changed."
+        )
+    if not name.isprintable():
+        raise AccountError("The name has characters that cannot be seen. Nothing was changed.")

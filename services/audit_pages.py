@@ -28,6 +28,11 @@ ACTIONS: Mapping[str, str] = {
     "config.import": "imported a configuration",
     "connection.change": "changed a connection",
     "user.create": "made a user",
+    "user.role": "changed a role",
+    "user.password": "set a password",
+    "user.delete": "deleted a user",
+    "user.second_factor": "changed a second factor",
+    "user.sessions": "signed out elsewhere",
 }
 """What was done, in words. Actions that are not named here are shown as they are."""
 

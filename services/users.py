@@ -6,14 +6,13 @@ import datetime as dt
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from argon2 import PasswordHasher
 from sqlalchemy.orm import Session
 
 import models
 from models import Role
-from services import audit
-from services.accounts import MIN_PASSWORD, AccountError
-from services.sign_in import ABSOLUTE, IDLE, end_sessions_of
+from services import audit, passwords, second_factor, throttle
+from services.accounts import AccountError, find_by_name, refuse_weak
+from services.sign_in import alive, end_sessions_of, guessed_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,7 @@ class Account:
     name: str
     role: Role
     created_at: dt.datetime
+    second_factor: bool
     seen_at: dt.datetime | None
     sessions: int
 
@@ -31,11 +31,10 @@ class Account:
 def accounts(session: Session, *, now: dt.datetime) -> list[Account]:
     """Everybody who may sign in, by name, with the sessions that are alive."""
     login, user = models.LoginSession, models.User
-    alive = sa.and_(login.last_seen_at > now - IDLE, login.created_at > now - ABSOLUTE)
-    sessions = sa.func.count(sa.case((alive, 1)))
+    sessions = sa.func.count(sa.case((alive(now), 1)))
     query = (
         sa.select(
-            user.id, user.name, user.role, user.created_at,
+            user.id, user.name, user.role, user.created_at, user.totp_since.is_not(None),
             sa.func.max(login.last_seen_at, type_=login.last_seen_at.type), sessions,
         )
         .outerjoin(login, login.user_id == user.id)
@@ -57,27 +56,47 @@ def change_role(
         _keep_an_administrator(session, user)
     user.role = role
     end_sessions_of(session, user)
-    _record(session, "user.role", user, by, now, before={"role": before}, after={"role": role})
+    _record(session, "user.role", user, by.name, now, before={"role": before}, after={"role": role})
     return user
 
 
 def set_password(
-    session: Session, user_id: int, password: str, *, by: models.User, now: dt.datetime
+    session: Session, user_id: int, password: str, *, actor: str, now: dt.datetime
 ) -> models.User:
     """A new password; every session of the user ends. Raises AccountError."""
     user = _found(session, user_id)
-    if len(password) < MIN_PASSWORD:
-        raise AccountError(
-            f"The password must have at least {MIN_PASSWORD} characters. Nothing was changed."
-        )
-    user.password_hash = PasswordHasher().hash(password)
+    refuse_weak(password, user.name)
+    user.password_hash = passwords.hashed(password)
     end_sessions_of(session, user)
-    _record(session, "user.password", user, by, now, before=None, after={"password": "(secret)"})
+    throttle.forgive(session, guessed_at(user.name))
+    _record(session, "user.password", user, actor, now, before=None, after={"password": "(secret)"})
+    return user
+
+
+def end_sessions(session: Session, user_id: int, *, now: dt.datetime) -> models.User:
+    """End every session of a user, as the user wants it. Raises AccountError."""
+    user = _found(session, user_id)
+    end_sessions_of(session, user)
+    _record(
+        session, "user.sessions", user, user.name, now, before=None, after={"sessions": "ended"}
+    )
+    return user
+
+
+def remove_second_factor(
+    session: Session, user_id: int, *, by: models.User, now: dt.datetime
+) -> models.User:
+    """Let somebody else in who lost their second factor; their sessions end. Raises AccountError.
+
+    One's own is switched off on the account's page, which asks for the password.
+    """
+    user = _other(session, user_id, by)
+    second_factor.remove(session, user, actor=by.name, now=now)
     return user
 
 
 def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.datetime) -> str:
-    """Remove an account with its sessions and unsaved edits; returns its name.
+    """Remove an account with its sessions, tokens and unsaved edits; returns its name.
 
     The audit keeps what it did. Raises AccountError.
     """
@@ -85,8 +104,9 @@ def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.date
     if user.role is Role.ADMIN:
         _keep_an_administrator(session, user)
     end_sessions_of(session, user)
-    session.execute(sa.delete(models.StagedEdit).where(models.StagedEdit.user_id == user.id))
-    _record(session, "user.delete", user, by, now, before={"role": user.role}, after=None)
+    for table in (models.StagedEdit, models.RecoveryCode, models.ApiToken):
+        session.execute(sa.delete(table).where(table.user_id == user.id))
+    _record(session, "user.delete", user, by.name, now, before={"role": user.role}, after=None)
     session.delete(user)
     return user.name
 
@@ -94,6 +114,14 @@ def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.date
 def find_user(session: Session, user_id: int) -> models.User:
     """The user with this id. Raises AccountError."""
     return _found(session, user_id)
+
+
+def named(session: Session, name: str) -> models.User:
+    """The user of this name, for who has only the name. Raises AccountError."""
+    user = find_by_name(session, name)
+    if user is None:
+        raise AccountError(f"There is no user {name!r}. Nothing was changed.")
+    return user
 
 
 def _found(session: Session, user_id: int) -> models.User:
@@ -125,7 +153,7 @@ def _record(
     session: Session,
     action: str,
     user: models.User,
-    by: models.User,
+    actor: str,
     now: dt.datetime,
     *,
     before: dict[str, str] | None,
@@ -134,7 +162,7 @@ def _record(
     audit.record(
         session,
         at=now,
-        actor=by.name,
+        actor=actor,
         action=action,
         subject=f"user {user.name}",
         before=before,

@@ -1,6 +1,9 @@
-"""`users create`: only a hash is kept, and nothing secret is said."""
+"""`users ...`: only a hash is kept, nothing secret is said, and who is locked out gets in."""
 
 from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
 
 import pytest
 from argon2 import PasswordHasher
@@ -42,6 +45,9 @@ def test_what_cannot_be_an_account(desk: Installation) -> None:
     )
     for name, role, file, words, code in (
         ("anna", "viewer", good, "There is a user 'anna' already. Nothing was changed", 1),
+        ("Anna", "viewer", good, "There is a user 'anna' already. Nothing was changed", 1),
+        ("ben", "viewer", desk.write("tallybridge 123", "easy"), "easy to guess.*Nothing was", 1),
+        ("ben", "viewer", desk.write(CANARY * 60, "long"), "at most 1000 .*Nothing was", 1),
         (" anna ", "viewer", good, "There is a user 'anna' already. Nothing was changed", 1),
         ("ben", "viewer", short, "at least 12 characters. Nothing was changed", 1),
         ("ben", "viewer", desk.write("", "empty"), "at least 12 characters", 1),
@@ -87,3 +93,39 @@ def test_without_a_terminal_one_line_of_standard_input_is_the_password(desk: Ins
     answer = desk.shell(*create, input=f"{CANARY}\r\nsecond\n")
     assert (answer.code, answer.out, answer.err) == (0, "Made the viewer ben.\n", "")
     assert PasswordHasher().verify(desk.rows()["users"][0][3], CANARY)
+
+
+def test_a_lost_password_is_replaced(desk: Installation) -> None:
+    file = desk.write(CANARY, "password")
+    desk.call("users", "create", "anna", "--role", "admin", "--password-file", file)
+    fresh = desk.write("another canary, later", "fresh")
+    answer = desk.call("users", "reset-password", "ANNA", "--password-file", fresh)
+    assert (answer.code, answer.out) == (0, "anna has a new password; all sessions are ended.\n")
+    assert PasswordHasher().verify(desk.rows()["users"][0][3], "another canary, later")
+    assert "canary" not in str(desk.rows()["audit_events"])
+    for name, given, words in (
+        ("ben", fresh, "There is no user 'ben'. Nothing was changed"),
+        ("anna", desk.write("canary", "short"), "at least 12 characters. Nothing was changed"),
+    ):
+        with desk.unchanged():
+            refused(desk.call("users", "reset-password", name, "--password-file", given), words)
+
+
+def test_a_lost_second_factor_is_removed(desk: Installation) -> None:
+    file = desk.write(CANARY, "password")
+    desk.call("users", "create", "anna", "--role", "admin", "--password-file", file)
+    with desk.unchanged():
+        answer = desk.call("users", "remove-second-factor", "anna")
+    refused(answer, "anna has no second factor. Nothing was changed")
+    with closing(sqlite3.connect(desk.database)) as connection, connection:
+        connection.execute("UPDATE users SET totp_secret = 'x', totp_since = created_at")
+        connection.execute("INSERT INTO recovery_codes (user_id, code_hash) VALUES (1, 'x')")
+    reset = desk.call("users", "reset-password", "anna", "--json", input=f"{CANARY}\n" * 2)
+    assert reset.json == {"user": "anna", "second_factor": True}
+    answer = desk.call("users", "remove-second-factor", "anna")
+    assert answer.code == 0
+    assert "anna signs in with the password alone now" in answer.out
+    [row] = desk.rows()["users"]
+    assert "x" not in row
+    assert "recovery_codes" not in desk.rows()
+    assert "command line" in desk.rows()["audit_events"][-1][2]

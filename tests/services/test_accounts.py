@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 from sqlalchemy.orm import Session
 
 import models
-from services.accounts import MIN_PASSWORD, AccountError, create_user
+from services.accounts import AccountError, create_user, find_by_name
 
-GOOD = "p" * MIN_PASSWORD
+GOOD = "twelve chars"
 
 
 def make(session: Session, now: dt.datetime, name: str = "anna", password: str = GOOD) -> None:
@@ -51,7 +51,20 @@ def test_the_audit_says_who_made_it_and_not_the_password(
 
 @pytest.mark.parametrize(
     ("name", "password"),
-    [("", GOOD), ("  ", GOOD), ("x" * 151, GOOD), ("ben", ""), ("ben", GOOD[:-1]), ("anna", GOOD)],
+    [
+        ("", GOOD),
+        ("  ", GOOD),
+        ("x" * 151, GOOD),
+        ("be\u202en", GOOD),
+        ("be\0n", GOOD),
+        ("ben", ""),
+        ("ben", GOOD[:-1]),
+        ("ben", GOOD * 84),
+        ("anna", GOOD),
+        ("Anna", GOOD),
+        ("ANNA ", GOOD),
+        ("\uff41nna", GOOD),
+    ],
 )
 def test_what_cannot_be_an_account_is_refused(
     session: Session, now: dt.datetime, name: str, password: str
@@ -63,3 +76,27 @@ def test_what_cannot_be_an_account_is_refused(
     session.rollback()
     assert session.scalar(sa.select(sa.func.count()).select_from(models.User)) == 1
     assert session.scalar(sa.select(sa.func.count()).select_from(models.AuditEvent)) == 1
+
+
+@pytest.mark.parametrize("written", ["Jörg Öz", " jörg  öz ", "JÖRG ÖZ", "jo\u0308rg o\u0308z"])
+def test_a_name_is_found_however_it_is_written(
+    session: Session, now: dt.datetime, written: str
+) -> None:
+    make(session, now, "Jörg  Öz")
+    found = find_by_name(session, written)
+    assert found is not None
+    assert found.name == "Jörg Öz"
+    assert find_by_name(session, "jörg") is None
+
+
+def test_of_two_names_from_before_the_exact_one_is_meant(
+    session: Session, now: dt.datetime
+) -> None:
+    for name in ("Anna", "anna"):
+        session.add(
+            models.User(name=name, role=models.Role.VIEWER, password_hash="x", created_at=now)
+        )
+    for name in ("Anna", "anna"):
+        found = find_by_name(session, name)
+        assert found is not None
+        assert found.name == name

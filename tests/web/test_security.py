@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.routing import Rule
 
 from models import Role
 from tests.web.client import PASSWORD, Client, page_of
+from tests.web.test_access_matrix import ROLES, routes
 from tests.web.world import Clock
 
-UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-PUBLIC = {"assets.icons", "auth.sign_in", "auth.theme"}
 RANK = [Role.VIEWER, Role.OPERATOR, Role.ADMIN]
-SAMPLES: dict[str, Any] = {"IntegerConverter": 1, "UnicodeConverter": "x", "PathConverter": "x"}
 
 
-def address(app: Flask, rule: Rule) -> str:
-    """An address that this rule answers; what it names need not exist."""
-    values = {}
-    for name, converter in rule._converters.items():
-        items = getattr(converter, "items", None)
-        values[name] = sorted(items)[0] if items else SAMPLES[type(converter).__name__]
-    with app.test_request_context():
-        return app.url_map.bind("localhost").build(rule.endpoint, values)
-
-
-def routes(app: Flask) -> Iterator[tuple[str, str, Any]]:
-    """Every address with each method, and the role that its view names."""
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint == "static":
-            continue
-        view = app.view_functions[rule.endpoint]
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            yield method, address(app, rule), getattr(view, "required_role", None)
-
-
-# --- roles --------------------------------------------------------------------------------------
-
-
-def test_every_view_names_its_role(app: Flask) -> None:
-    open_to_all = set()
-    for endpoint, view in app.view_functions.items():
-        needed = getattr(view, "required_role", None)
-        assert endpoint == "static" or needed is not None, f"{endpoint} is closed to everybody"
-        if needed == "public":
-            open_to_all.add(endpoint)
-    assert open_to_all == PUBLIC
-
-
-def test_nobody_passes_without_signing_in(app: Flask, anonymous: Client) -> None:
-    for method, path, needed in routes(app):
-        if needed == "public":
-            continue
-        answer = anonymous.open(path, method=method)
-        assert answer.status_code == 302, f"{method} {path}: {answer.status}"
-        assert answer.location.startswith("/sign-in"), f"{method} {path}"
+# --- roles (who reaches which view: test_access_matrix.py) --------------------------------------
 
 
 @pytest.mark.parametrize("role", RANK)
@@ -67,32 +25,15 @@ def test_each_role_reads_what_it_may_and_nothing_else(
     app: Flask, role: Role, sign_in: Callable[[Flask, str], Client]
 ) -> None:
     client = sign_in(app, role.value)
-    for method, path, needed in routes(app):
+    for endpoint, method, path in routes(app):
+        needed = ROLES[endpoint]
         if method != "GET" or needed == "public":
             continue
-        allowed = RANK.index(role) >= RANK.index(needed)
+        allowed = RANK.index(role) >= RANK.index(Role(needed))
         answer = client.get(path)
         answer.close()  # a download may hold a file
         assert (answer.status_code == 403) is not allowed, f"{path}: {answer.status}"
         assert answer.status_code < 500 or answer.status_code in (502, 503), path
-
-
-@pytest.mark.parametrize("role", RANK)
-def test_no_role_changes_what_a_higher_one_is_needed_for(
-    app: Flask, role: Role, sign_in: Callable[[Flask, str], Client]
-) -> None:
-    client = sign_in(app, role.value)
-    for method, path, needed in routes(app):
-        if method in UNSAFE and needed != "public" and RANK.index(role) < RANK.index(needed):
-            assert client.open(path, method=method).status_code == 403, f"{method} {path}"
-
-
-def test_no_change_is_taken_without_a_csrf_token(app: Flask, admin: Client) -> None:
-    for method, path, _ in routes(app):
-        if method in UNSAFE:
-            answer = admin.open(path, method=method, csrf=False)
-            assert answer.status_code == 400, f"{method} {path}: {answer.status}"
-            assert "Nothing was changed" in answer.text
 
 
 def test_a_token_of_another_browser_does_not_help(
@@ -101,16 +42,6 @@ def test_a_token_of_another_browser_does_not_help(
     foreign = {"csrf_token": anonymous.token()}
     answer = admin.post("/settings/safety", data=foreign, csrf=False)
     assert answer.status_code == 400
-
-
-@pytest.mark.parametrize("name", ["viewer", "admin"])
-def test_a_view_without_a_role_is_closed(
-    app: Flask, sign_in: Callable[[Flask, str], Client], name: str
-) -> None:
-    app.add_url_rule("/forgotten", "forgotten", lambda: "secret")
-    answer = sign_in(app, name).get("/forgotten")
-    assert answer.status_code == 403
-    assert "secret" not in answer.text
 
 
 def test_htmx_is_told_to_load_the_sign_in_page(anonymous: Client) -> None:
