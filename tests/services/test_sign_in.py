@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -42,10 +42,11 @@ class Counting:
 
     def __init__(self, real: PasswordHasher) -> None:
         self.real, self.checks, self._lock = real, 0, threading.Lock()
+        self.stored = ""
 
     def verify(self, stored: str, password: str) -> bool:
         with self._lock:
-            self.checks += 1
+            self.checks, self.stored = self.checks + 1, stored
         return self.real.verify(stored, password)
 
     def __getattr__(self, name: str) -> object:
@@ -222,6 +223,22 @@ def test_attempts_of_a_wrong_clock_count_for_nothing(open_session: Open, now: dt
     for _ in range(20):
         guess(open_session, now + dt.timedelta(days=400))
     assert sign_in(open_session, now) is not None
+
+
+@pytest.mark.parametrize("name", ["nobody", "elsewhere"])
+def test_without_a_password_there_is_as_much_to_do(
+    open_session: Open, counting: Counting, now: dt.datetime, name: str
+) -> None:
+    """So that time does not tell which names exist, or who signs in by a provider."""
+    with open_session() as session, session.begin():
+        session.add(
+            models.User(name="elsewhere", role=models.Role.VIEWER, password_hash="", created_at=now)
+        )
+    assert attempt(open_session, now, GOOD) is not None
+    real = extract_parameters(counting.stored)
+    assert attempt(open_session, now, "", name) is None
+    assert counting.checks == 2
+    assert extract_parameters(counting.stored) == real
 
 
 # --- what an address is -------------------------------------------------------------------------
