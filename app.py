@@ -25,6 +25,7 @@ from models import db
 from services.database import configure_sqlite
 from services.installation import Installation
 from services.secrets import Vault
+from services.sign_in_ways import sign_in_ways
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
@@ -66,7 +67,9 @@ def engine_of(app: Flask) -> Engine:
 
 def _config_or_exit(environ: Mapping[str, str]) -> Config:
     try:
-        return load_config(environ)
+        config = load_config(environ)
+        sign_in_ways(config)
+        return config
     except ConfigError as error:
         _exit(str(error))
 

@@ -7,6 +7,7 @@ that holds the value (container secrets). An empty variable counts as not set.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import zoneinfo
 from collections.abc import Mapping
@@ -108,7 +109,87 @@ def _fernet_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+def _issuer(url: str) -> str:
+    """An identity provider as its discovery names it: kept to the letter, a last slash included."""
+    text = url.strip()
+    scheme, _, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    origin = urlsplit(_address(f"{scheme}://{host}"))
+    if not re.fullmatch(r"[\w.~/-]*", path, re.ASCII) or ".." in path or "//" in slash + path:
+        raise ValueError("it must be an address without a query, like https://host/path")
+    if scheme == "http" and origin.hostname not in {"127.0.0.1", "::1"}:
+        raise ValueError("it must begin with https://")
+    if _is_microsoft(origin.hostname or "") and not _ONE_TENANT.fullmatch(path):
+        raise ValueError(
+            "with Entra ID it must name your own tenant, or people of any company could sign in; "
+            "write it as https://login.microsoftonline.com/<tenant id>/v2.0"
+        )
+    return text
+
+
+def _is_microsoft(host: str) -> bool:
+    return host.startswith(("login.microsoftonline.", "login.partner.", "sts.windows.net"))
+
+
+_ONE_TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/v2\.0")
+
+
+def _roles(value: object) -> object:
+    """`admin=A,admin=B,viewer=C` as pairs of role and value; values are taken to the letter."""
+    if not isinstance(value, str):
+        return value
+    entries = [entry.partition("=") for entry in value.split(",") if entry.strip()]
+    pairs = [(role.strip(), granted.strip()) for role, _, granted in entries]
+    for number, (role, granted) in enumerate(pairs, 1):
+        if role not in {"admin", "operator", "viewer"} or not granted:
+            raise ValueError(f"entry {number}: write it as admin=GROUP, operator= or viewer=")
+        if any(granted == other for _, other in pairs[: number - 1]):
+            raise ValueError(f"entry {number}: this group stands there already; keep one of them")
+    return pairs
+
+
+def _header(name: str) -> str:
+    text = name.strip()
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,60}", text):
+        raise ValueError("it is not the name of a header, like X-Remote-User")
+    if _COMMON_HEADER.fullmatch(text.lower()):
+        raise ValueError("this header means something else; choose one like X-Remote-User")
+    return text
+
+
+_COMMON_HEADER = re.compile(
+    r"(accept|cache|content|hx|if|proxy|sec|x-csrf)(-.*)?|x-forwarded-(for|host|port|prefix|proto)|"
+    r"authorization|connection|cookie|date|expect|forwarded|from|host|keep-alive|origin|pragma|"
+    r"priority|range|referer|te|trailer|transfer-encoding|upgrade|user-agent|via|x-real-ip|"
+    r"x-request-id|x-requested-with"
+)
+"""What browsers send by themselves, or proxies set for another reason."""
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    networks = []
+    entries = [entry.strip() for entry in value.split(",") if entry.strip()]
+    for number, entry in enumerate(entries, 1):
+        try:
+            network = ipaddress.ip_network(entry)
+        except ValueError:
+            raise ValueError(
+                f"entry {number}: it is no address like 10.0.0.2 and no network like 10.0.0.0/24"
+            ) from None
+        if network.prefixlen == 0:
+            raise ValueError(f"entry {number}: that is everybody; name only the proxies")
+        networks.append(network)
+    return networks
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
+RoleNames = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_roles)]
+Header = Annotated[str, AfterValidator(_header)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Hosts = Annotated[Names, AfterValidator(_addresses)]
 Address = Annotated[str, AfterValidator(_address)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
@@ -142,6 +223,16 @@ class Config(BaseModel):
     connectwise_client_id: str | None = None
     allowed_vendor_hosts: Hosts = ()
 
+    local_login: bool = True
+    oidc_issuer: Issuer | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_name: str = Field(default="Single sign-on", max_length=60)
+    oidc_roles: RoleNames = ()
+    oidc_groups_claim: str = "groups"
+    sign_in_header: Header | None = None
+    sign_in_proxies: Networks = ()
+
     @property
     def sqlalchemy_url(self) -> str:
         """The database to use: the one named, else SQLite in the data directory."""
@@ -167,6 +258,7 @@ _REASONS = {
     "greater_than_equal": "it must be from 0 to 10",
     "less_than_equal": "it must be from 0 to 10",
     "too_short": "it is too short; at least 16 characters are needed",
+    "string_too_long": "it is too long; at most 60 characters fit",
 }
 """Where pydantic's own words are for programmers."""
 

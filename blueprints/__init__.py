@@ -13,6 +13,7 @@ from blueprints import (
     connections,
     errors,
     findings,
+    identity,
     lookups,
     overview,
     own_password,
@@ -31,6 +32,7 @@ from blueprints import (
 def register(app: Flask) -> None:
     """Add every page, and what guards them all."""
     security.init_app(app)
+    identity.init_app(app)
     access.init_app(app)
     errors.init_app(app)
     page.init_app(app)
@@ -38,6 +40,7 @@ def register(app: Flask) -> None:
         assets.blueprint,
         audit.blueprint,
         auth.blueprint,
+        identity.blueprint,
         overview.blueprint,
         sync_runs.blueprint,
         tenant_mappings.blueprint,

@@ -71,7 +71,7 @@ def sign_out() -> Response:
         end_session(session, current_user.get_id())
     logout_user()
     cookie.clear()
-    return make_response(redirect(url_for("auth.sign_in"), 303))
+    return make_response(redirect(url_for("identity.signed_out"), 303))
 
 
 @blueprint.post("/theme")

@@ -70,6 +70,11 @@ def _unexpected(error: Exception) -> Response:
     return _page(500, "Something went wrong here. It is in the log; what was not saved is not.")
 
 
+def refused(status: int, advice: str) -> Response:
+    """The answer to a request that is refused for a reason of its own."""
+    return _page(status, advice)
+
+
 def _page(status: int, advice: str) -> Response:
     """As a full page, or for htmx as a notice that goes to the live region."""
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from config import PREFIX, Config, ConfigError, load_config
 
+TENANT = "0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 GOOD: dict[str, tuple[str, Any]] = {
     "DATA_DIR": ("/srv/data", Path("/srv/data")),
@@ -30,7 +32,20 @@ GOOD: dict[str, tuple[str, Any]] = {
     "CONNECTWISE_PRIVATE_KEY": ("private", "private"),
     "CONNECTWISE_CLIENT_ID": ("client", "client"),
     "ALLOWED_VENDOR_HOSTS": ("http://127.0.0.1:81", ("http://127.0.0.1:81",)),
-}
+    "LOCAL_LOGIN": ("false", False),
+    "OIDC_ISSUER": ("https://login.example/realms/x", "https://login.example/realms/x"),
+    "OIDC_CLIENT_ID": ("client", "client"),
+    "OIDC_CLIENT_SECRET": ("secret", "secret"),
+    "OIDC_NAME": ("Acme Login", "Acme Login"),
+    "OIDC_ROLES": (
+        "admin=a, viewer = b=c ,admin=Ä ö", (("admin", "a"), ("viewer", "b=c"), ("admin", "Ä ö")),
+    ),
+    "OIDC_GROUPS_CLAIM": ("roles", "roles"),
+    "SIGN_IN_HEADER": ("X-Remote-User", "X-Remote-User"),
+    "SIGN_IN_PROXIES": (
+        "10.0.0.2, 2001:db8::/64", (ip_network("10.0.0.2/32"), ip_network("2001:db8::/64")),
+    ),
+}  # fmt: skip
 BAD = {
     "DATABASE_URL": (
         "nonsense",
@@ -57,7 +72,39 @@ BAD = {
     ),
     "ALLOWED_VENDOR_HOSTS": ("a.example,b example", "http://127.0.0.1:99999", "u:CANARY@h"),
     "PROXY_HOPS": ("-1", "11", "1.5", "many"),
-}
+    "LOCAL_LOGIN": ("maybe", "2"),
+    "OIDC_ISSUER": (
+        "login.example",
+        "http://login.example",
+        "http://localhost:81",
+        "http://127.0.0.2:81",
+        "https://CANARY@login.example/x",
+        "https://login.example/x?y=CANARY",
+        "https://login.example/x#y",
+        "https://login.example/../x",
+        "https://login.example//x",
+        "https://login.example/a b",
+        "https://login.microsoftonline.com/common/v2.0",
+        "https://login.microsoftonline.com/organizations/v2.0",
+        "https://login.microsoftonline.com/consumers/v2.0",
+        "https://login.microsoftonline.com/acme.example/v2.0",
+        f"https://login.microsoftonline.com/{TENANT}",
+        f"https://login.microsoftonline.com/{TENANT}/v2.0/",
+        "https://LOGIN.microsoftonline.com/common/v2.0",
+        "https://login.microsoftonline.us/common/v2.0",
+        "https://login.partner.microsoftonline.cn/common/v2.0",
+        f"https://sts.windows.net/{TENANT}/",
+    ),
+    "OIDC_NAME": ("x" * 61,),
+    "OIDC_ROLES": ("admins", "admin=", "=CANARY", "owner=CANARY", "Admin=x", "admin=x,viewer=x"),
+    "SIGN_IN_HEADER": (
+        "X Remote User", "X_Remote_User", "X-Remote-User:", "-X", "Cookie", "authorization",
+        "X-Forwarded-For", "x-forwarded-proto", "Host", "Hx-Request", "Content-Type", "Jörg",
+    ),
+    "SIGN_IN_PROXIES": (
+        "proxy.example", "10.0.0.1/24", "10.0.0", "0.0.0.0/0", "::/0", "10.0.0.1,,CANARY", "10/8/8",
+    ),
+}  # fmt: skip
 
 
 def plain(value: object) -> object:
@@ -191,3 +238,17 @@ def test_the_database_stands_in_the_data_directory_unless_named() -> None:
 def test_variables_that_kubernetes_injects_are_ignored() -> None:
     injected = {"TALLYBRIDGE_PORT": "tcp://10.0.0.1:80", "TALLYBRIDGE_SERVICE_HOST": "10.0.0.1"}
     assert load_config(injected) == load_config({})
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        "https://acme.eu.auth0.example/",
+        "https://login.example:8443/realms/acme",
+        "http://127.0.0.1:81",
+        "http://[::1]:81/x",
+    ],
+)
+def test_an_issuer_is_kept_to_the_letter(issuer: str) -> None:
+    assert load_config({f"{PREFIX}OIDC_ISSUER": issuer}).oidc_issuer == issuer

@@ -95,6 +95,12 @@ def new_session(own_hosts: Collection[str] = ()) -> requests.Session:
     those that may stand in a private network.
     """
     session = requests.Session()
+    make_careful(session, own_hosts)
+    return session
+
+
+def make_careful(session: requests.Session, own_hosts: Collection[str] = ()) -> None:
+    """Let a session, of whatever library, follow nothing but our own instructions."""
     session.trust_env = False
     session.verify = True
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -104,7 +110,6 @@ def new_session(own_hosts: Collection[str] = ()) -> requests.Session:
     )
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    return session
 
 
 def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
