@@ -23,6 +23,7 @@ from blueprints import (
     second_factor,
     security,
     settings,
+    sign_in_header,
     sync_runs,
     tenant_mappings,
     users,
@@ -33,6 +34,7 @@ def register(app: Flask) -> None:
     """Add every page, and what guards them all."""
     security.init_app(app)
     identity.init_app(app)
+    sign_in_header.init_app(app)  # before anybody is asked to sign in
     access.init_app(app)
     errors.init_app(app)
     page.init_app(app)
