@@ -16,6 +16,7 @@ errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
 os.umask(0o077)  # the database, the log and the keys are for this user only
+header_map = "drop"  # X_Remote_User must not pass for the X-Remote-User that a proxy sets
 # No max_requests: recycling the worker would kill a running sync.
 
 _ENDS_THE_SERVER = 4

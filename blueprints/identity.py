@@ -86,7 +86,7 @@ def answer() -> Response:
     outcome = sign_in(writing, identity, provider=_provider(), now=now)
     if isinstance(outcome, Refusal):
         _log.warning("nobody was signed in: %s", outcome.message)
-        return _forget(_told(outcome.message, 403))
+        return _forget(_told(outcome.message, 403, there=_sign_out_there()))
     _begin(outcome)
     return _forget(make_response(redirect(flow.after, 303)))
 
@@ -163,8 +163,10 @@ def _problem(error: VendorError) -> Response:
     return _told(error.user_message, 502)
 
 
-def _told(message: str, status: int) -> Response:
-    page = render_template("identity/problem.html", message=message, name=_client().name)
+def _told(message: str, status: int, *, there: str | None = None) -> Response:
+    page = render_template(
+        "identity/problem.html", message=message, name=_client().name, there=there
+    )
     return make_response(page, status)
 
 

@@ -24,6 +24,9 @@ from services.sign_in_ways import HeaderRefusedError, SignInHeader, sign_in_ways
 BOUND = "named_by_proxy"
 """Marks the cookie of a session that the header began; it is signed, so nobody takes it out."""
 
+_API = "api"
+"""The pages of programs: they bring a token of their own with each request, and keep no session."""
+
 _log = logging.getLogger("tallybridge.identity")
 
 
@@ -82,6 +85,8 @@ def _sign_in(name: str) -> Response | None:
 
 def _needs_somebody() -> bool:
     """Whether this page is for people who are signed in to it."""
+    if request.blueprint == _API:
+        return False
     view = current_app.view_functions.get(request.endpoint or "")
     return isinstance(getattr(view, "required_role", None), Role)
 

@@ -33,6 +33,7 @@ ACTIONS: Mapping[str, str] = {
     "user.delete": "deleted a user",
     "user.second_factor": "changed a second factor",
     "user.sessions": "signed out elsewhere",
+    "user.shut_out": "ended all access of a user",
 }
 """What was done, in words. Actions that are not named here are shown as they are."""
 

@@ -30,6 +30,11 @@ class Provider:
     roles: Mapping[str, Role]
     groups_claim: str
 
+    @property
+    def makes_administrators(self) -> bool:
+        """Whether somebody can become an administrator by it, the first one included."""
+        return Role.ADMIN in self.roles.values()
+
 
 @dataclass(frozen=True, slots=True)
 class SignInHeader:
@@ -84,7 +89,7 @@ class SignInWays:
 def sign_in_ways(config: Config) -> SignInWays:
     """What the environment switches on. Raises ConfigError when that is half a thing or no way."""
     provider, header = _provider(config), _header(config)
-    administrators = provider is not None and Role.ADMIN in provider.roles.values()
+    administrators = provider is not None and provider.makes_administrators
     if not config.local_login and not administrators and header is None:
         raise ConfigError(
             f"{PREFIX}LOCAL_LOGIN: without passwords an administrator needs another way in; name "

@@ -53,7 +53,7 @@ def test_somebody_signs_in_and_gets_to_the_page_that_was_wanted(
     anonymous: Client, provider: FakeProvider, database: Session
 ) -> None:
     asked = anonymous.get("/settings/safety?x=1&y=2")
-    button = anonymous.page(asked.location).one("a", role="button")
+    button = anonymous.page(asked.location).one("a", class_="button")
     assert button.text == "Acme Login"
     answer = anonymous.get(at_provider(anonymous.get(button["href"]).location))
     assert (answer.status_code, answer.location) == (303, "/settings/safety?x=1&y=2")
@@ -119,7 +119,7 @@ def test_without_a_provider_there_is_no_such_page(make: Callable[..., Flask]) ->
     assert client.get(START).status_code == 404
     assert client.get(ANSWER).status_code == 404
     assert client.get("/signed-out").location == "/sign-in"
-    assert not client.page("/sign-in").all("a", role="button")
+    assert not client.page("/sign-in").all("a", class_="button")
 
 
 # --- tokens that say something else than they should --------------------------------------------

@@ -60,7 +60,9 @@ def test_without_a_group_nobody_gets_in(
     anonymous: Client, provider: FakeProvider, database: Session, groups: Any
 ) -> None:
     provider.person = Person(groups=groups)
-    assert "none of your groups" in refused(anonymous, walk(anonymous), 403)
+    answer = walk(anonymous)
+    assert "none of your groups" in refused(anonymous, answer, 403)
+    assert page_of(answer).one("a", href="/signed-out/there")
     assert database.query(User).filter_by(name="Anna").count() == 0
 
 
@@ -207,7 +209,7 @@ def test_signing_out_leads_to_signing_out_there_too(
     walk(anonymous)
     answer = anonymous.post("/sign-out")
     assert (answer.status_code, answer.location) == (303, "/signed-out")
-    button = anonymous.page("/signed-out").one("a", role="button")
+    button = anonymous.page("/signed-out").one("a", class_="button")
     there = anonymous.get(button["href"])
     assert there.location.startswith(f"{provider.url}/logout?client_id=tallybridge+client&post_")
     assert query_of(there.location)["post_logout_redirect_uri"] == "http://localhost/sign-in"
@@ -224,7 +226,7 @@ def test_only_a_page_of_the_provider_itself_is_offered(
     provider.metadata = {"end_session_endpoint": page}
     walk(anonymous)
     anonymous.post("/sign-out")
-    assert not anonymous.page("/signed-out").all("a", role="button")
+    assert not anonymous.page("/signed-out").all("a", class_="button")
     assert anonymous.get("/signed-out/there").location == "/sign-in"
 
 
@@ -244,7 +246,7 @@ def test_signing_out_works_when_the_provider_is_down(
 def test_without_passwords_there_is_only_the_button(make: Make, provider: FakeProvider) -> None:
     client = browser(make(full=False, vendors=False, **provider.env(), LOCAL_LOGIN="false"))
     page = client.page("/sign-in")
-    assert page.one("a", role="button").text == "Acme Login"
+    assert page.one("a", class_="button").text == "Acme Login"
     assert not page.all("input")
     walk(client)
     token = client.page("/").all("input", name="csrf_token")[0]["value"]
