@@ -288,11 +288,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: a test that fails shows `refused`."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Quiet, too: somebody who does not wait for an answer is no error of ours."""
+
+
 @contextmanager
 def start(now: Callable[[], dt.datetime]) -> Iterator[FakeProvider]:
     """A provider on loopback; `now` is its clock."""
     handler = type("Handler", (_Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     provider = FakeProvider(f"http://127.0.0.1:{server.server_port}", now)
     handler.provider = provider  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

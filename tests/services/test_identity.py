@@ -14,6 +14,7 @@ from app import create_app
 from config import PREFIX, ConfigError, load_config
 from models import AuditEvent, LoginSession, Role, User
 from services.clients.identity import Identity
+from services.clients.identity_metadata import read_metadata
 from services.identity import Admission, Refusal, admit, granted_role, sign_in
 from services.sign_in import begin_session
 from services.sign_in_ways import HeaderRefusedError, Provider, SignInHeader, sign_in_ways
@@ -122,6 +123,20 @@ def test_authlib_is_not_loaded_before_somebody_signs_in(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_only_signatures_that_the_provider_alone_can_make_are_believed() -> None:
+    every = ["none", "HS256", "HS384", "HS512", "RS256", "ES256", "PS512", "ES256K", "made up"]
+    page = "https://login.example/x"
+    document = {
+        "issuer": "https://login.example",
+        "authorization_endpoint": page,
+        "token_endpoint": page,
+        "jwks_uri": page,
+        "id_token_signing_alg_values_supported": every,
+    }
+    found = read_metadata(document, issuer="https://login.example", name="Acme")
+    assert found.algorithms == ("RS256", "PS512", "ES256")
 
 
 # --- roles --------------------------------------------------------------------------------------
