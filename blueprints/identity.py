@@ -124,7 +124,7 @@ def _remembered() -> Flow:
     try:
         sealed = request.cookies[COOKIE]
         return Flow(**json.loads(installation().vault.open(COOKIE, sealed)))
-    except (KeyError, WrongKeyError):
+    except (KeyError, TypeError, ValueError, WrongKeyError):
         raise Rejected(
             "This browser did not begin to sign in, or it did so more than ten minutes ago, or "
             "it keeps no cookies. You were not signed in; begin again.",

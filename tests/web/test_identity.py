@@ -390,10 +390,16 @@ def test_a_cookie_that_we_did_not_make_is_refused(anonymous: Client, value: str)
     refused(anonymous, anonymous.get(back), 400)
 
 
-def test_a_sealed_secret_of_another_kind_is_no_attempt(app: Flask, anonymous: Client) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("totp:1", "{}"), ("signing_in", "{}"), ("signing_in", "[1]"), ("signing_in", "no JSON")],
+)
+def test_what_was_sealed_as_something_else_is_no_attempt(
+    app: Flask, anonymous: Client, name: str, text: str
+) -> None:
     vault = app.extensions["tallybridge"].vault
     back = at_provider(begin(anonymous))
-    anonymous.set_cookie("signing_in", vault.seal("totp:1", "{}"), path=ANSWER)
+    anonymous.set_cookie("signing_in", vault.seal(name, text), path=ANSWER)
     refused(anonymous, anonymous.get(back), 400)
 
 
