@@ -19,10 +19,9 @@ from flask import (
     request,
     url_for,
 )
-from flask import session as cookie
-from flask_login import current_user, login_user
+from flask_login import current_user
 
-from blueprints.access import SignedIn, public
+from blueprints.access import enter, public
 from blueprints.auth import _own_path
 from blueprints.errors import refused
 from blueprints.support import installation, writing
@@ -39,6 +38,7 @@ blueprint = Blueprint("identity", __name__)
 COOKIE = "signing_in"
 """Holds one attempt, sealed; the path it is sent to is the only one that needs it."""
 ANSWER = "/sign-in/provider/answer"
+_PASSWORDS = ("auth.sign_in", "auth.code")
 _STATUS = {Rejected: 400, TimedOut: 504}
 
 _log = logging.getLogger("tallybridge.identity")
@@ -145,8 +145,7 @@ def _begin(admission: Admission) -> None:
     if current_user.is_authenticated:
         with writing() as session, session.begin():
             end_session(session, current_user.get_id())
-    cookie.clear()
-    login_user(SignedIn(admission.token, admission.user))
+    enter(admission.token, admission.user)
 
 
 def _sign_out_there() -> str | None:
@@ -172,7 +171,7 @@ def _told(message: str, status: int, *, there: str | None = None) -> Response:
 
 def _refuse_passwords() -> Response | None:
     """Where the password form is switched off, what it would send is not looked at."""
-    asked = request.endpoint == "auth.sign_in" and request.method == "POST"
+    asked = request.endpoint in _PASSWORDS and request.method == "POST"
     if not asked or _installed().ways.local:
         return None
     return refused(403, "Signing in with a password is switched off here. Nothing was changed.")

@@ -11,9 +11,9 @@ import logging
 
 from flask import Flask, Response, current_app, request
 from flask import session as cookie
-from flask_login import current_user, login_user, logout_user
+from flask_login import current_user, logout_user
 
-from blueprints.access import SignedIn
+from blueprints.access import enter
 from blueprints.errors import refused
 from blueprints.support import installation, writing
 from models import Role
@@ -77,9 +77,8 @@ def _sign_in(name: str) -> Response | None:
             f"The reverse proxy says that you are {name}, but there is no account of that name "
             "here. Nothing was changed. Ask an administrator to add a user named exactly so.",
         )
-    cookie.clear()
+    enter(token, user)
     cookie[BOUND] = name
-    login_user(SignedIn(token, user))
     return None
 
 

@@ -19,14 +19,15 @@ from sqlalchemy.orm import Session
 import models
 from models import Role
 from services import audit
+from services.accounts import LONGEST_NAME, folded
 from services.clients.identity import Identity
 from services.sign_in import begin_session, end_sessions_of
 from services.sign_in_ways import Provider
+from services.turns import take_turn
 
 ACTOR = "single sign-on"
 MOST = (Role.ADMIN, Role.OPERATOR, Role.VIEWER)
 SUBJECT_LENGTH = 255
-NAME_LENGTH = 150
 _NOT_FOR_PEOPLE = ("Tallybridge", "command line", ACTOR)
 """Names under which the audit records what no person did."""
 
@@ -120,9 +121,10 @@ def _new(
     session: Session, identity: Identity, role: Role, provider: Provider, now: dt.datetime
 ) -> models.User | Refusal:
     name = _wanted_name(identity)
+    take_turn(session, "names of users")
     names = list(session.execute(sa.select(models.User.name, models.User.subject)))
-    local = {_alike(other) for other, subject in names if subject is None}
-    if _alike(name) in local:
+    local = {folded(other) for other, subject in names if subject is None}
+    if folded(name) in local:
         return Refusal(
             f"There is an account {name} here already that does not belong to {provider.name}, "
             "and it is not taken over. You were not signed in. If it is yours, an administrator "
@@ -169,21 +171,16 @@ def _wanted_name(identity: Identity) -> str:
     for name in (*identity.names, identity.subject):
         normal = unicodedata.normalize("NFKC", name)
         shown = "".join(c if c.isprintable() else " " for c in normal)
-        if text := " ".join(shown.split())[:NAME_LENGTH].strip():
+        if text := " ".join(shown.split())[:LONGEST_NAME].strip():
             return text
     return "somebody"
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:
     """The name, or else the name with a number that nobody has."""
-    others = {_alike(other) for other in taken}
-    numbered = (f"{name[: NAME_LENGTH - 8]} ({number})" for number in itertools.count(2))
-    return next(free for free in itertools.chain([name], numbered) if _alike(free) not in others)
-
-
-def _alike(name: str) -> str:
-    """What two names have in common that a reader would take for the same."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    others = {folded(other) for other in taken}
+    numbered = (f"{name[: LONGEST_NAME - 8]} ({number})" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if folded(free) not in others)
 
 
 def _record(

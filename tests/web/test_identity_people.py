@@ -251,9 +251,10 @@ def test_without_passwords_there_is_only_the_button(make: Make, provider: FakePr
     walk(client)
     token = client.page("/").all("input", name="csrf_token")[0]["value"]
     data = {"name": "admin", "password": PASSWORD, "csrf_token": token}
-    answer = client.post("/sign-in", data=data, csrf=False)
-    assert answer.status_code == 403
-    assert "switched off" in page_of(answer).text
+    for path in ("/sign-in", "/sign-in/code"):
+        answer = client.post(path, data=data, csrf=False)
+        assert answer.status_code == 403
+        assert "switched off" in page_of(answer).text
 
 
 def test_without_passwords_the_command_line_still_makes_users(
