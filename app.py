@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import sys
@@ -16,12 +15,14 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from flask_migrate import Migrate
 from pydantic import SecretStr
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Engine, make_url
 
 import blueprints
 import cli
 from config import Config, ConfigError, load_config
 from models import db
+from services import logs
+from services.clients.known_secrets import known_secrets
 from services.database import configure_sqlite
 from services.installation import Installation
 from services.secrets import Vault
@@ -37,7 +38,8 @@ def create_app(config: Config | None = None) -> Flask:
     """
     config = config or _config_or_exit(os.environ)
     _make_data_dir(config)
-    _log_to(config.data_dir / "tallybridge.log")
+    logs.keep_in(config.data_dir / "tallybridge.log")
+    _hide_in_logs(config)
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY=_kept(config.data_dir, "secret_key", config.secret_key, secrets.token_urlsafe),
@@ -86,20 +88,13 @@ def _exit(problem: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def _log_to(file: Path) -> None:
-    """Keep what went wrong, with the vendors' request ids, where support will ask for it."""
-    logger = logging.getLogger("tallybridge")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    try:
-        handler = logging.FileHandler(file, delay=True, encoding="utf-8")
-    except OSError as error:
-        _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be written: {error.strerror}")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def _hide_in_logs(config: Config) -> None:
+    """No secret that the environment sets shows in a log, whatever an error quotes."""
+    given = [value for value in dict(config).values() if isinstance(value, SecretStr)]
+    known_secrets.add_lasting(
+        *(secret.get_secret_value() for secret in given),
+        make_url(config.sqlalchemy_url).password,
+    )
 
 
 def _vault(config: Config) -> Vault:
@@ -118,7 +113,9 @@ def _kept(folder: Path, name: str, given: SecretStr | None, make: Callable[[], s
     try:
         if not file.exists():
             _write_once(file, make())
-        return file.read_text(encoding="ascii")
+        kept = file.read_text(encoding="ascii")
+        known_secrets.add_lasting(kept)
+        return kept
     except OSError as error:
         _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be used: {error.strerror}")
 

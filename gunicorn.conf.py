@@ -25,6 +25,9 @@ _ENDS_THE_SERVER = 4
 
 def post_fork(_server: Any, worker: Any) -> None:
     """What stops the start ends the server as well, and not one worker after the other."""
+    from services import logs
+
+    logs.show_on(sys.stderr)  # JSON lines, or plain ones for a person at a terminal
     load = worker.load_wsgi
 
     def load_or_end() -> None:

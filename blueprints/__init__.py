@@ -13,6 +13,7 @@ from blueprints import (
     connections,
     errors,
     findings,
+    health,
     identity,
     lookups,
     overview,
@@ -20,6 +21,7 @@ from blueprints import (
     page,
     product_dialogs,
     product_mappings,
+    request_log,
     second_factor,
     security,
     settings,
@@ -32,6 +34,7 @@ from blueprints import (
 
 def register(app: Flask) -> None:
     """Add every page, and what guards them all."""
+    request_log.init_app(app)
     security.init_app(app)
     identity.init_app(app)
     sign_in_header.init_app(app)  # before anybody is asked to sign in
@@ -56,5 +59,6 @@ def register(app: Flask) -> None:
         own_password.blueprint,
         account.blueprint,
         second_factor.blueprint,
+        health.blueprint,
     ):
         app.register_blueprint(blueprint)

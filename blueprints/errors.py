@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from blueprints.htmx import wants_fragment
+from blueprints.request_log import request_id
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
 from services.database import DatabaseUnusableError
@@ -80,7 +81,10 @@ def _page(status: int, advice: str) -> Response:
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
     template = "errors/notice.html" if wants_fragment() else "errors/page.html"
     response = make_response(
-        render_template(template, title=title, advice=advice, status=status), status
+        render_template(
+            template, title=title, advice=advice, status=status, request_id=request_id()
+        ),
+        status,
     )
     if wants_fragment():
         response.headers["HX-Retarget"] = "#notices"

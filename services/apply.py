@@ -31,6 +31,7 @@ from services.clients.errors import (
 from services.context import SyncContext
 from services.doubts import Place
 from services.journal import Journal, Outcome
+from services.logs import carried
 from services.readback import read_back_change, read_back_create, stale
 from services.settings import AppSettings, load_settings
 from services.sync.model import Addition, ChangeKind
@@ -177,7 +178,7 @@ class _Work:
         batches: defaultdict[int | None, list[models.Change]] = defaultdict(list)
         for row in rows:
             batches[row.agreement_id].append(row)
-        with ThreadPoolExecutor(self.context.workers) as pool:
+        with ThreadPoolExecutor(self.context.workers, initializer=carried()) as pool:
             # Reading the results raises what a thread raised.
             list(pool.map(self._one_agreement, batches.values()))
 

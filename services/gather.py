@@ -14,6 +14,7 @@ import models
 from services import reports
 from services.clients.errors import PermissionDenied
 from services.context import SyncContext
+from services.logs import carried
 from services.settings import AppSettings, load_settings
 from services.sync.desired import default_identifier
 from services.sync.model import (
@@ -124,7 +125,7 @@ def read_additions(
     """The additions of every agreement; ConnectWise lists them under one agreement only."""
     found: dict[int, tuple[Addition, ...]] = {}
     ordered = sorted(agreements)
-    with ThreadPoolExecutor(context.workers) as pool:
+    with ThreadPoolExecutor(context.workers, initializer=carried()) as pool:
         results = pool.map(context.connectwise.additions, ordered)
         for done, (agreement_id, additions) in enumerate(zip(ordered, results, strict=True), 1):
             found[agreement_id] = tuple(additions)

@@ -22,6 +22,7 @@ from services.clients.errors import VendorError
 from services.context import SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.gather import Gathered, gather, newest_report
+from services.logs import during
 from services.recovery import mark_interrupted, recover, settle_open_intents
 from services.sync.desired import DesiredState, desired_additions
 from services.sync.fingerprint import fingerprint
@@ -210,7 +211,8 @@ def _locked(context: SyncContext) -> Iterator[None]:
 def _failing_into(context: SyncContext, run_id: int) -> Iterator[None]:
     """Record on the run what ended it early; a VendorError is told there and not raised."""
     try:
-        yield
+        with during(run=run_id):
+            yield
     except VendorError as error:
         logger.warning("run %s failed: %s", run_id, error)
         _finish(context, run_id, RunState.FAILED, f"{error} Nothing was written.")

@@ -32,6 +32,7 @@ from services.clients.errors import (
     clean_text,
 )
 from services.clients.failures import is_certificate_error, never_connected, reason
+from services.clients.known_secrets import known_secrets
 from services.clients.limits import RateLimiter
 from services.clients.payload import decode_json, is_html
 
@@ -126,6 +127,16 @@ def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
+Observer = Callable[[str, str], None]
+"""Told of every attempt: the vendor, and the status or the kind of failure."""
+_observers: set[Observer] = set()
+
+
+def observe(observer: Observer) -> None:
+    """Tell this one of every attempt from now on; telling it twice makes no difference."""
+    _observers.add(observer)
+
+
 class Transport:
     """Sends the requests of one vendor client: limits, time-outs, repeats, log lines, counting.
 
@@ -148,6 +159,8 @@ class Transport:
         self._limiter = limiter
         self._timeout = timeout
         self._secrets = frozenset(secrets)
+        for secret in self._secrets:
+            known_secrets.add(secret)
         self._sleep = sleep
         self._monotonic = monotonic
         self._session = new_session(own_hosts)
@@ -164,6 +177,7 @@ class Transport:
         """Keep one more secret out of errors."""
         with self._lock:
             self._secrets |= {secret}
+        known_secrets.add(secret)
 
     def clean(self, text: object) -> str:
         """A vendor's words, fit to show."""
@@ -349,6 +363,8 @@ class Transport:
         path = urlsplit(prepared.url or "").path
         failed = isinstance(outcome, _Failure)
         status = type(outcome.error).__name__ if isinstance(outcome, _Failure) else outcome.status
+        for observer in _observers:
+            observer(self.vendor, str(status))
         bad = failed or (isinstance(outcome, Reply) and outcome.status >= 400)
         _log.log(
             logging.WARNING if bad else logging.INFO,

@@ -39,6 +39,8 @@ ROLES: dict[str, str] = {
     "findings.assign": OPERATOR,
     "findings.index": VIEWER,
     "findings.unassign": OPERATOR,
+    "health.healthz": ANYBODY,
+    "health.metrics": ANYBODY,
     "identity.answer": ANYBODY,
     "identity.sign_out_there": ANYBODY,
     "identity.signed_out": ANYBODY,
