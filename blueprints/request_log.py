@@ -12,7 +12,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 logger = logging.getLogger("tallybridge.access")
 
-QUIET = {"static", "assets.icons", "health.healthz", "health.metrics"}
+QUIET = ("/static/", "/icons.svg", "/healthz", "/metrics")
 """Asked for all the time; only their failures are worth a line."""
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _LONGEST_PATH = 200
@@ -46,7 +46,7 @@ def _given() -> str | None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    if request.endpoint not in QUIET or response.status_code >= 400:
+    if response.status_code >= 400 or not request.path.startswith(QUIET):
         _write_line(response.status_code)
     return response
 

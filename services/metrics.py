@@ -19,11 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import models
-from models import RunState
+from models import ChangeState, RunState
 from services.clients.http import VERSION
-from services.findings import FAILED, HELD, KINDS, open_findings
 from services.health import HEARTBEAT, last_good_run
 from services.installation import Installation
+from services.sync.model import FindingKind
+from services.tenant_status import last_planned_run
 
 
 class VendorCalls(Collector):
@@ -104,8 +105,7 @@ def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:
 
 def _read(session: Session) -> Iterator[Metric]:
     yield from _runs(session)
-    yield _changes(session)
-    yield from _to_look_at(session)
+    yield from _newest_plan(session)
     yield from _not_billed(session)
     marker = session.get(models.Marker, HEARTBEAT)
     yield _gauge(
@@ -145,35 +145,42 @@ def _runs(session: Session) -> Iterator[Metric]:
     )
 
 
-def _changes(session: Session) -> Metric:
-    change = models.Change
-    changes = CounterMetricFamily(
-        "tallybridge_changes", "Changes of all runs, as they stand.", labels=("kind", "state")
+def _newest_plan(session: Session) -> Iterator[Metric]:
+    """The newest plan only: to count all that were ever made would take longer every month."""
+    plan = last_planned_run(session)
+    change, finding = models.Change, models.Finding
+    plan_id = plan.id if plan else 0
+    changes = GaugeMetricFamily(
+        "tallybridge_newest_plan_changes",
+        "Changes of the newest plan, as they stand.",
+        labels=("kind", "state"),
     )
     rows = session.execute(
-        sa.select(change.kind, change.state, sa.func.count()).group_by(change.kind, change.state)
+        sa.select(change.kind, change.state, sa.func.count())
+        .where(change.run_id == plan_id)
+        .group_by(change.kind, change.state)
     )
     for kind, state, count in rows:
         changes.add_metric((kind.value, state.value), count)
-    return changes
-
-
-def _to_look_at(session: Session) -> Iterator[Metric]:
-    """What the page of findings shows; every kind has a sample, so that an alert sees the zero."""
-    counted = {group.key: group.open for group in open_findings(session).groups}
-    findings = GaugeMetricFamily(
-        "tallybridge_open_findings", "What a person must look at.", labels=("kind",)
+    yield changes
+    counted = Counter(
+        session.scalars(sa.select(finding.kind).where(finding.run_id == plan_id)).all()
     )
-    for kind in sorted({*KINDS, *counted} - {HELD, FAILED}):
-        findings.add_metric((kind,), counted.get(kind, 0))
+    findings = GaugeMetricFamily(
+        "tallybridge_open_findings", "Findings of the newest plan.", labels=("kind",)
+    )
+    for each in FindingKind:  # every one, so that an alert sees the zero too
+        findings.add_metric((each.value,), counted[each])
     yield findings
+    # Undoing makes runs that are no plan, but whose changes wait or fail as well.
+    states = Counter(session.scalars(sa.select(change.state).where(change.run_id >= plan_id)).all())
     yield _gauge(
-        "tallybridge_held_changes", "Changes that wait for a person.", counted.get(HELD, 0)
+        "tallybridge_held_changes", "Changes that wait for a person.", states[ChangeState.HELD]
     )
     yield _gauge(
         "tallybridge_failed_changes",
-        "Changes that were not written to ConnectWise.",
-        counted.get(FAILED, 0),
+        "Changes that were not written to ConnectWise, or may not have been.",
+        states[ChangeState.FAILED] + states[ChangeState.UNCLEAR],
     )
 
 

@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_database(app: Flask) -> None:
     assert value(families, "tallybridge_last_run_duration_seconds") == 0
     assert value(families, "tallybridge_scheduler_heartbeat_timestamp_seconds") == NOW.timestamp()
     for state, count in states.items():
-        assert value(families, "tallybridge_changes", state=state.value) == count
+        assert value(families, "tallybridge_newest_plan_changes", state=state.value) == count
     assert value(families, "tallybridge_held_changes") == held > 0
     assert value(families, "tallybridge_open_findings") > 0
     assert value(families, "tallybridge_open_findings", kind="report_shrunk") == 0

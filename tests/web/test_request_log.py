@@ -47,6 +47,12 @@ def test_what_is_asked_all_the_time_is_only_logged_when_it_fails(
     assert [line["status"] for line in lines(app)] == [404]
 
 
+def test_a_container_that_asks_itself_is_not_logged(make: Make) -> None:
+    app = make(TRUSTED_HOSTS="billing.example")
+    assert app.test_client().get("/healthz", base_url="http://127.0.0.1").status_code == 200
+    assert lines(app) == []
+
+
 def test_each_request_has_another_id(anonymous: Client) -> None:
     ids = {anonymous.get("/sign-in").headers["X-Request-Id"] for _ in range(3)}
     assert len(ids) == 3
