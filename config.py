@@ -96,6 +96,21 @@ def _addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
     return entries
 
 
+def _ip_addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for number, entry in enumerate(entries, 1):
+        try:
+            parts = urlsplit(
+                f"//{entry}" if entry.count(":") < 2 or "[" in entry else f"//[{entry}]"
+            )
+            ipaddress.ip_address(parts.hostname or "")
+            good = parts.port != 0 and parts.path == ""
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError(f"entry {number}: it is not an address like 10.0.0.5 or 10.0.0.5:8080")
+    return entries
+
+
 _NO_ADDRESS = "it is not an address like https://host"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+")
 
@@ -192,6 +207,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Hosts = Annotated[Names, AfterValidator(_addresses)]
 Address = Annotated[str, AfterValidator(_address)]
+IpAddresses = Annotated[Names, AfterValidator(_ip_addresses)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FernetKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split), AfterValidator(_fernet_keys)]
@@ -211,6 +227,7 @@ class Config(BaseModel):
     trusted_hosts: Names = ()
     proxy_hops: int = Field(default=0, ge=0, le=10)
     metrics_token: SecretStr | None = None
+    allowed_notification_hosts: IpAddresses = ()
 
     sophos_client_id: str | None = None
     sophos_client_secret: SecretStr | None = None

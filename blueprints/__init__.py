@@ -16,6 +16,7 @@ from blueprints import (
     health,
     identity,
     lookups,
+    notifications,
     overview,
     own_password,
     page,
@@ -60,5 +61,6 @@ def register(app: Flask) -> None:
         account.blueprint,
         second_factor.blueprint,
         health.blueprint,
+        notifications.blueprint,
     ):
         app.register_blueprint(blueprint)

@@ -12,6 +12,7 @@ from blueprints.fixes import run_url, url_if
 from blueprints.support import installation, reading
 from models import Role
 from services import findings, overview
+from services.notifications import undelivered
 from services.schedule import in_words
 
 blueprint = Blueprint("overview", __name__)
@@ -28,6 +29,7 @@ def index() -> Response:
             "found": findings.open_findings(session),
             "last": overview.last_run(session),
             "usage": overview.usage_by_month(session),
+            "undelivered": undelivered(session, installation().now()),
         }
     context["chart"] = bars([(each.month, each.quantity) for each in context["usage"]])
     return make_response(render_template("overview/index.html", **context, **_around(context)))

@@ -102,6 +102,18 @@ class Schedule(_Part):
     time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "06:00"
 
 
+class Notifications(_Part):
+    """What people are told. Without hours, a good run is missed as the schedule lets expect it."""
+
+    run_failed: bool = True
+    held: bool = True
+    unmapped: bool = True
+    no_good_run: bool = True
+    credential: bool = True
+    no_good_run_hours: Annotated[int, Field(ge=1, le=24 * 62)] | None = None
+    sophos_credential_expires: dt.date | None = None
+
+
 class AppSettings(_Part):
     """All settings with their defaults."""
 
@@ -114,6 +126,7 @@ class AppSettings(_Part):
     guard_rails: GuardRails = GuardRails()
     default_product: DefaultProduct = DefaultProduct()
     schedule: Schedule = Schedule()
+    notifications: Notifications = Notifications()
 
     @property
     def rules(self) -> Rules:

@@ -288,6 +288,7 @@ def provoke(search: Search, client: Client, app: Flask) -> None:
     tests = app.extensions["connection_tests"]
     while any(test.running for test in tests.found().values()):
         time.sleep(0.02)
+    told(search, "test message", client.post("/settings/notifications/targets/1/test"))
     refused = client.post("/settings/psa", data={"connectwise_private_key": "x" * 501})
     told(search, "refused form", refused)
 
