@@ -88,7 +88,8 @@ def deliver(
 
 def _work(job: dict[str, object], count: int, patience: float = PATIENCE) -> list[str]:
     """A word for each address; those without one did not answer in time."""
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment = {"HOME": "/nonexistent"}
+    environment |= {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "services.notification_sender"],
