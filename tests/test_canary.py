@@ -94,9 +94,13 @@ PLANTED: dict[str, Plant] = {
 def environment(keys: dict[str, str]) -> dict[str, str]:
     """Those that the environment sets."""
     keys["encryption-key"] = Fernet.generate_key().decode()
-    for name in ("secret-key", "metrics-token"):
+    for name in ("secret-key", "metrics-token", "oidc-secret"):
         keys[name] = canary(name)
     return {
+        "OIDC_ISSUER": "https://127.0.0.1:9/realm",
+        "OIDC_CLIENT_ID": "tallybridge",
+        "OIDC_CLIENT_SECRET": keys["oidc-secret"],
+        "OIDC_ROLES": "admin=admins",
         "ENCRYPTION_KEY": keys["encryption-key"],
         "SECRET_KEY": keys["secret-key"],
         "METRICS_TOKEN": keys["metrics-token"],
@@ -270,7 +274,7 @@ def test_no_secret_comes_out_anywhere(
     for file in here.config.data_dir.iterdir():
         search.look(f"file {file.name}", file.read_bytes())
     assert (here.config.data_dir / "tallybridge.log").stat().st_size > 10_000
-    assert len(keys) == 13
+    assert len(keys) == 14
     assert search.searched > 200
     assert search.found == []
 
