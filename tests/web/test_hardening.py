@@ -118,7 +118,9 @@ def test_a_longer_chain_does_not_choose_its_own_address(make: Callable[..., Flas
 ODD = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=40)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(path=ODD, query=ODD, value=ODD)
 def test_nothing_typed_into_an_address_breaks_a_page(
     anonymous: Client, path: str, query: str, value: str
@@ -133,7 +135,9 @@ def test_nothing_typed_into_an_address_breaks_a_page(
 PAGES = ["/findings", "/audit", "/settings/psa/products", "/customers", "/runs", "/", "/settings"]
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     page=st.sampled_from(PAGES),
     name=st.sampled_from(["filter", "sort", "page", "q", "kind", "text", "from", "to", "actor"]),
