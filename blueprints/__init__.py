@@ -7,6 +7,8 @@ from flask import Flask
 from blueprints import (
     access,
     account,
+    api,
+    api_tokens,
     assets,
     audit,
     auth,
@@ -62,5 +64,8 @@ def register(app: Flask) -> None:
         second_factor.blueprint,
         health.blueprint,
         notifications.blueprint,
+        api_tokens.blueprint,
+        api.blueprint,
     ):
         app.register_blueprint(blueprint)
+    security.csrf.exempt(api.blueprint)  # no cookie counts there, so nothing can be forged

@@ -9,6 +9,7 @@ from flask import Flask, Response, abort, current_app, make_response, redirect, 
 from flask_login import LoginManager, UserMixin, current_user, login_user
 
 import models
+from blueprints import api_access
 from blueprints.support import installation, reading, writing
 from models import Role
 from services.sign_in import find_session
@@ -86,12 +87,22 @@ def _guard() -> Response | None:
     if request.endpoint is None or request.endpoint == "static":
         return None
     needed = getattr(current_app.view_functions[request.endpoint], "required_role", None)
+    if request.blueprint == api_access.BLUEPRINT:
+        return _guard_api(needed)
     if needed == PUBLIC:
         return None
     if not current_user.is_authenticated:
         return _ask_to_sign_in()
     if needed is None or not current_user.may(needed):
         abort(403)
+    return None
+
+
+def _guard_api(needed: Role | str | None) -> Response | None:
+    """The API takes tokens and nothing else; the pages take no tokens."""
+    caller = api_access.token_caller()
+    if needed not in _RANK or _RANK[caller.role] < _RANK[Role(needed)]:
+        return api_access.too_little()
     return None
 
 

@@ -10,6 +10,7 @@ from flask import Flask, Response, make_response, render_template
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
+from blueprints.api_problems import http_problem, problem, wants_problem
 from blueprints.htmx import wants_fragment
 from blueprints.request_log import request_id
 from services.clients.errors import VendorError
@@ -46,6 +47,8 @@ def _stale_form(_error: CSRFError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     if error.response is not None or (error.code or 500) < 400:
         return make_response(error.get_response())
+    if wants_problem():
+        return http_problem(error)
     return _page(error.code or 500, _ADVICE.get(error.code or 500, error.description or ""))
 
 
@@ -77,7 +80,12 @@ def refused(status: int, advice: str) -> Response:
 
 
 def _page(status: int, advice: str) -> Response:
-    """As a full page, or for htmx as a notice that goes to the live region."""
+    """As a full page, or for htmx as a notice that goes to the live region.
+
+    For callers of the API as a problem document.
+    """
+    if wants_problem():
+        return problem(status, advice)
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
     template = "errors/notice.html" if wants_fragment() else "errors/page.html"
     response = make_response(

@@ -21,7 +21,9 @@ def index() -> Response:
     form = OwnPasswordForm()
     form.owner = actor()
     if form.validate_on_submit() and _changed(form):
-        flash("Your password is changed. You are signed out everywhere else.")
+        flash(
+            "Your password is changed. You are signed out everywhere else; API tokens are revoked."
+        )
         return make_response(redirect(url_for(".index"), 303))
     status = 422 if form.is_submitted() else 200
     return make_response(render_template("users/own_password.html", form=form), status)

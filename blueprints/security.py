@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import secrets
 
-from flask import Flask, Response, g, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, g, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_compress import Compress
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
+
+from blueprints.api_problems import PREFIX
 
 csrf = CSRFProtect()
 
 
 class SessionInterface(SecureCookieSessionInterface):
-    """Cookies are Secure whenever the page is reached over https."""
+    """Cookies are Secure whenever the page is reached over https; the API knows none at all."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Under the API's addresses a cookie is not even read, so it can sign nobody in there."""
+        if request.path.startswith(PREFIX):
+            return self.session_class()
+        return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
         return request.is_secure

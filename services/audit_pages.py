@@ -34,6 +34,8 @@ ACTIONS: Mapping[str, str] = {
     "user.second_factor": "changed a second factor",
     "user.sessions": "signed out elsewhere",
     "user.shut_out": "ended all access of a user",
+    "token.create": "made an API token",
+    "token.revoke": "revoked an API token",
 }
 """What was done, in words. Actions that are not named here are shown as they are."""
 

@@ -108,17 +108,28 @@ def read_config(path: Path, current: AppSettings) -> ConfigFile:
     tenants = _entries(document, "tenants", TenantEntry, problems)
     problems += _repeated(((line, p.code) for line, p in products), "Sophos product")
     problems += _repeated(((line, t.id) for line, t in tenants), "customer")
-    for line, tenant in tenants:
-        if tenant.wanted_agreements and tenant.gives("company") and tenant.company is None:
-            problems.append(Problem(line, f"customer {tenant.id} has an agreement, but no company"))
+    problems += homeless_agreements(tenants)
     settings = _settings(document, current, problems)
     if problems:
         raise ConfigFileError(problems)
     return ConfigFile(tuple(products), tuple(tenants), settings)
 
 
+def homeless_agreements(tenants: Iterable[tuple[int, TenantEntry]]) -> Iterable[Problem]:
+    """Entries that name an agreement and clear the company that it would belong to."""
+    for line, tenant in tenants:
+        if tenant.wanted_agreements and tenant.gives("company") and tenant.company is None:
+            yield Problem(line, f"customer {tenant.id} has an agreement, but no company")
+
+
 def export_config(session: Session) -> str:
     """Everything that an import takes, as YAML."""
+    document = export_document(session)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def export_document(session: Session) -> dict[str, Any]:
+    """Everything that an import takes, as plain values."""
     products = session.scalars(
         sa.select(models.ProductMapping).order_by(models.ProductMapping.product_key)
     )
@@ -127,7 +138,7 @@ def export_config(session: Session) -> str:
             models.TenantMapping.tenant_name, models.TenantMapping.tenant_id
         )
     )
-    document = {
+    return {
         "settings": load_settings(session).model_dump(mode="json"),
         "products": [
             {"code": p.product_key, "catalog_item": p.catalog_item_identifier, "sync": p.sync}
@@ -135,7 +146,6 @@ def export_config(session: Session) -> str:
         ],
         "tenants": [_tenant(t) for t in tenants],
     }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _tenant(row: models.TenantMapping) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Jobs:
         """Begin a run in the background; returns its id as soon as it is stored as running.
 
         `key` names the press of a button: pressed twice it is one run. Raises RunRefusedError
-        with one sentence when it did not begin; nothing was changed then.
+        with one sentence when it did not begin; nothing was changed then, and the key is free.
         """
         job, mine = self._claim_key(key)
         if mine:
@@ -116,7 +116,15 @@ class Jobs:
                 "Something went wrong here; it is in the log. Nothing was changed."
             )
         finally:
+            if job.run_id is None:
+                self._forget(job)
             job.begun.set()
+
+    def _forget(self, job: _Job) -> None:
+        """What never began may be asked for again with the same key."""
+        with self._lock:
+            for key in [key for key, each in self._by_key.items() if each is job]:
+                del self._by_key[key]
 
 
 def _plainly(error: Exception) -> RunRefusedError:

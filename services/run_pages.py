@@ -96,13 +96,13 @@ def list_runs(session: Session, *, page: int, now: dt.datetime) -> Page[RunLine]
         .limit(RUNS_A_PAGE)
         .offset(offset)
     ).all()
-    return Page(_lines(session, runs, now), number, RUNS_A_PAGE, total)
+    return Page(lines_of(session, runs, now), number, RUNS_A_PAGE, total)
 
 
 def run_line(session: Session, run_id: int, *, now: dt.datetime) -> RunLine | None:
     """One run with its numbers; None when there is no such run."""
     run = session.get(models.SyncRun, run_id)
-    return None if run is None else _lines(session, [run], now)[0]
+    return None if run is None else lines_of(session, [run], now)[0]
 
 
 def running_run(session: Session) -> models.SyncRun | None:
@@ -191,7 +191,8 @@ def sum_of(session: Session, run_id: int, states: Iterable[ChangeState]) -> Sum:
     return total
 
 
-def _lines(session: Session, runs: Sequence[models.SyncRun], now: dt.datetime) -> list[RunLine]:
+def lines_of(session: Session, runs: Sequence[models.SyncRun], now: dt.datetime) -> list[RunLine]:
+    """These runs with their numbers, in the same order."""
     ids = [run.id for run in runs]
     counts: defaultdict[int, dict[ChangeState, int]] = defaultdict(dict)
     change, finding = models.Change, models.Finding

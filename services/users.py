@@ -12,6 +12,7 @@ import models
 from models import Role
 from services import audit, passwords, second_factor, throttle
 from services.accounts import AccountError, find_by_name, refuse_weak
+from services.api_tokens import end_tokens_of
 from services.sign_in import alive, end_sessions_of, guessed_at
 
 
@@ -63,11 +64,12 @@ def change_role(
 def set_password(
     session: Session, user_id: int, password: str, *, actor: str, now: dt.datetime
 ) -> models.User:
-    """A new password; every session of the user ends. Raises AccountError."""
+    """A new password; every session and API token of the user ends. Raises AccountError."""
     user = _found(session, user_id)
     refuse_weak(password, user.name)
     user.password_hash = passwords.hashed(password)
     end_sessions_of(session, user)
+    end_tokens_of(session, user, actor=actor, now=now)
     throttle.forgive(session, guessed_at(user.name))
     _record(session, "user.password", user, actor, now, before=None, after={"password": "(secret)"})
     return user
@@ -104,7 +106,8 @@ def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.date
     if user.role is Role.ADMIN:
         _keep_an_administrator(session, user)
     end_sessions_of(session, user)
-    for table in (models.StagedEdit, models.RecoveryCode, models.ApiToken):
+    end_tokens_of(session, user, actor=by.name, now=now)
+    for table in (models.StagedEdit, models.RecoveryCode):
         session.execute(sa.delete(table).where(table.user_id == user.id))
     _record(session, "user.delete", user, by.name, now, before={"role": user.role}, after=None)
     session.delete(user)
