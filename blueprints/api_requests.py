@@ -84,8 +84,10 @@ def _path(steps: Iterable[int | str], value: object, *, missing: bool) -> list[s
 def _loads(raw: bytes) -> Any:
     text = raw.decode("utf-8")
     value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    if "\\u0000" in json.dumps(value):
+    whole = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in whole:
         raise _NotJsonError("a text in it holds the character NUL")
+    whole.encode("utf-8")  # a lone surrogate is half a character, which no database keeps
     return value
 
 
@@ -107,6 +109,4 @@ def _why(error: Exception) -> str:
         return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return (
-        "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "a number is too long"
-    )
+    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else "a number is too long"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import RunState
 from services.config_file import ProductEntry, TenantEntry
@@ -85,6 +85,13 @@ def _only_first(schema: dict[str, Any]) -> None:
     schema.update(first)
 
 
+def _true(value: object) -> object:
+    if value is not True:
+        text = "write true, or leave it out"
+        raise ValueError(text)
+    return value
+
+
 class Approval(_Taken):
     """Which held changes are released and applied, as they were reviewed: some, or all.
 
@@ -98,7 +105,9 @@ class Approval(_Taken):
     changes: Annotated[list[RowId], Field(min_length=1, max_length=10_000)] | None = Field(
         None, json_schema_extra=_only_first
     )
-    all: Literal[True] | None = Field(None, json_schema_extra=_only_first)
+    all: Annotated[Literal[True], BeforeValidator(_true)] | None = Field(
+        None, json_schema_extra=_only_first
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Approval:

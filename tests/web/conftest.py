@@ -3,6 +3,7 @@
 - `viewer`, `operator`, `admin`, `anonymous`: clients (see client.py) over `app`, which has the
   sample mappings, one finished run, held changes and findings, and a sandbox of both vendors.
 - `empty_admin`: an administrator of a fresh installation: no mapping, no run, no vendor.
+- `reader`, `caller`: callers of the JSON API, by tokens of the operator to read and to sync.
 - `make`: an app of another kind, and `sign_in(app, "operator")`: a client of it.
 - `sandbox`: both vendors, as they were at first for every test; `clock`: moves when you say so;
   `database`: a session on the app's database.
@@ -20,6 +21,7 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from sandbox import Sandbox
+from tests.web.api_client import Api, api_of, token_of
 from tests.web.client import Client
 from tests.web.world import Clock, World, build, clock_of, close, installation_of, make_app
 
@@ -113,3 +115,13 @@ def admin(app: Flask) -> Client:
 @pytest.fixture
 def empty_admin(make: Make) -> Client:
     return sign_in(make(full=False, vendors=False), "admin")
+
+
+@pytest.fixture
+def reader(app: Flask) -> Api:
+    return api_of(app, token_of(app, "operator", "read"))
+
+
+@pytest.fixture
+def caller(app: Flask) -> Api:
+    return api_of(app, token_of(app, "operator", "sync"))
