@@ -83,7 +83,8 @@ class TokenLine:
             return "bad", "expired"
         if left > _SOON:
             return "good", "active"
-        return "warn", "expires today" if not left.days else f"{left.days} days left"
+        days = "less than a day" if not left.days else f"{left.days} days"
+        return "warn", f"{'1 day' if left.days == 1 else days} left"
 
 
 def effective_role(scope: TokenScope, role: Role) -> Role:
