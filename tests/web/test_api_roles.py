@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from flask_login import current_user
 
 import models
 from models import Role
@@ -143,6 +144,16 @@ def test_a_cookie_signs_nobody_in_here(
         body = {} if method == "GET" else NONSENSE
         assert call(method, path, headers={"X-CSRFToken": csrf}, **body).status_code == 401
     assert browser.get("/settings").status_code == 200, "and the cookie is good for the pages"
+
+
+def test_a_cookie_is_not_even_read_here(app: Flask, admin: Client) -> None:
+    """So no code that is shared with the pages can take its owner for the caller."""
+    cookie = admin.get_cookie("session")
+    assert cookie is not None
+    headers = {"Cookie": f"session={cookie.value}"}
+    for path, known in (("/settings", True), (f"{PREFIX}/status", False), ("/api/x", False)):
+        with app.test_request_context(path, headers=headers):
+            assert current_user.is_authenticated is known, path
 
 
 @pytest.mark.parametrize("scope", ["read", "sync"])

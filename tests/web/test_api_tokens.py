@@ -112,16 +112,16 @@ def test_with_htmx_the_list_behind_is_fresh(operator: Client) -> None:
 def test_people_see_their_own_and_administrators_all(
     app: Flask, operator: Client, viewer: Client, admin: Client
 ) -> None:
-    token_of(app, "operator", to="of operator")
-    token_of(app, "viewer", "read", to="of viewer")
+    token_of(app, "operator", to="mine")
+    token_of(app, "viewer", "read", to="mine too")
     seen = {
         name: {row.all("th")[0].text for row in client.page(PAGE).all("tr")[1:]}
         for name, client in (("operator", operator), ("viewer", viewer), ("admin", admin))
     }
     assert seen == {
-        "operator": {"of operator"},
-        "viewer": {"of viewer"},
-        "admin": {"of operator", "of viewer"},
+        "operator": {"mine"},
+        "viewer": {"mine too"},
+        "admin": {"mine of operator", "mine too of viewer"},
     }
 
 
