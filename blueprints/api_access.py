@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 
 from flask import Response, abort, g, request
@@ -11,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from blueprints.api_problems import problem
 from blueprints.support import installation, reading, writing
 from services import api_tokens
-from services.api_tokens import Caller, TokenExpiredError, TooManyWrongTokensError
+from services.api_tokens import Caller, TokenExpiredError
+from services.throttle import ThrottledError
 
 BLUEPRINT = "api"
 logger = logging.getLogger("tallybridge.web")
@@ -58,15 +60,12 @@ def _unknown(detail: str, error: str | None = None) -> Response:
 
 def _count_wrong() -> None:
     """Many wrong tokens of one address are not looked at for a while; a good one always is."""
-    now, address = installation().now(), request.remote_addr or ""
     try:
-        with reading() as session:
-            api_tokens.refuse_guessing(session, address, now=now)
         with writing() as session, session.begin():
-            api_tokens.count_wrong(session, address, now=now)
-    except TooManyWrongTokensError:
+            api_tokens.count_wrong(session, request.remote_addr or "", now=installation().now())
+    except ThrottledError as error:
         response = problem(HTTPStatus.TOO_MANY_REQUESTS)
-        response.headers["Retry-After"] = str(int(api_tokens.WINDOW.total_seconds()))
+        response.headers["Retry-After"] = str(math.ceil(error.wait.total_seconds()))
         abort(response)
 
 

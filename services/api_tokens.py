@@ -12,18 +12,15 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Role, TokenScope
-from services import audit
+from services import audit, throttle
 
 PREFIX = "tb_"
 LIFETIMES = (30, 90, 365)
 """How many days a token may live: one of these, so none lives for ever."""
 USE_NOTED_EVERY = dt.timedelta(minutes=1)
-WINDOW = dt.timedelta(minutes=15)
-WRONG_PER_ADDRESS = 50
+WRONG_TOKENS = (throttle.Limit(50, throttle.WINDOW, throttle.Of.BOTH),)
+"""A token cannot be guessed; this keeps the log and the database small while somebody tries."""
 _SOON = dt.timedelta(days=14)
-# Counted beside wrong passwords, but apart from them: a script with a dead token must not keep
-# the people of its office from signing in. No account's name begins with a space.
-_ACCOUNT = " api token"
 
 
 class TokenError(ValueError):
@@ -32,10 +29,6 @@ class TokenError(ValueError):
 
 class TokenExpiredError(Exception):
     """The token was right once; its days are over."""
-
-
-class TooManyWrongTokensError(Exception):
-    """Too many wrong tokens came from this address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,30 +219,14 @@ def note_use(session: Session, caller: Caller, *, now: dt.datetime) -> None:
     )
 
 
-def refuse_guessing(session: Session, address: str, *, now: dt.datetime) -> None:
-    """Raises TooManyWrongTokensError when this address has sent too many wrong tokens."""
-    wrong = sa.select(sa.func.count()).where(
-        models.LoginAttempt.at > now - WINDOW,
-        models.LoginAttempt.account == _ACCOUNT,
-        models.LoginAttempt.address == _caller_at(address),
-    )
-    if (session.scalar(wrong) or 0) >= WRONG_PER_ADDRESS:
-        raise TooManyWrongTokensError
-
-
 def count_wrong(session: Session, address: str, *, now: dt.datetime) -> None:
-    """Count a wrong token of this address. Raises TooManyWrongTokensError beyond the limit."""
-    refuse_guessing(session, address, now=now)
-    session.add(models.LoginAttempt(at=now, account=_ACCOUNT, address=_caller_at(address)))
-    session.execute(
-        sa.delete(models.LoginAttempt).where(
-            models.LoginAttempt.at < now - WINDOW, models.LoginAttempt.account == _ACCOUNT
-        )
-    )
+    """Count a wrong token of this address. Raises ThrottledError beyond the limit.
 
-
-def _caller_at(address: str) -> str:
-    return f"api {address}"[:64]
+    It is counted apart from wrong passwords: a script with a dead token must not keep the people
+    of its office from signing in.
+    """
+    where = f"api {throttle.neighbourhood(address)}"
+    throttle.claim(session, "api token", where, WRONG_TOKENS, now=now)
 
 
 def _end(session: Session, row: models.ApiToken, *, actor: str, now: dt.datetime) -> None:
