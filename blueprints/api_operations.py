@@ -22,7 +22,7 @@ Shape = type[BaseModel]
 
 SMALL, LARGE = 100_000, 2_000_000
 """The most bytes that a body may have."""
-EVERYWHERE = (401, 422, 429, 500)
+EVERYWHERE = (401, 403, 422, 429, 500)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,6 @@ class Operation:
     def errors(self) -> dict[int, Shape]:
         """Every status of a problem, with the shape of its document."""
         statuses = {*EVERYWHERE, *self.problems}
-        if self.role is not Role.VIEWER:
-            statuses.add(403)
         if self.method != "GET":
             statuses |= {400, 413}
         if self.body is not None:

@@ -156,6 +156,19 @@ def test_a_cookie_is_not_even_read_here(app: Flask, admin: Client) -> None:
             assert current_user.is_authenticated is known, path
 
 
+def test_a_proxy_that_names_somebody_signs_nobody_in_here(make: Callable[..., Flask]) -> None:
+    """A browser behind it would carry the name along, for whatever site sent it."""
+    app = make(SIGN_IN_HEADER="X-Remote-User", SIGN_IN_PROXIES="127.0.0.1")
+    call, named = api_of(app), {"X-Remote-User": "admin"}
+    assert call.client.get("/settings", headers=named).status_code == 200
+    for method, path in OPERATIONS:
+        body = {} if method == "GET" else NONSENSE
+        assert call(method, path, headers=named, **body).status_code == 401
+    call.token = token_of(app, "viewer", "read")
+    assert call("GET", "/status", headers=named).status_code == 200
+    assert call.post("/runs", {"kind": "plan"}, X_Remote_User="admin").status_code == 403
+
+
 @pytest.mark.parametrize("scope", ["read", "sync"])
 def test_a_token_signs_nobody_in_to_the_pages(app: Flask, scope: str) -> None:
     headers = {"Authorization": f"Bearer {token_of(app, 'admin', scope)}"}
