@@ -54,6 +54,7 @@ def _end(response: Response) -> Response:
 def _write_line(status: int) -> None:
     """Never the query: it may hold what a person typed."""
     who = g.get("_login_user")  # whoever was found already; no reading for the log alone
+    caller = g.get("api_caller")
     logger.log(
         logging.WARNING if status >= 500 else logging.INFO,
         "request",
@@ -62,7 +63,7 @@ def _write_line(status: int) -> None:
             "path": request.path[:_LONGEST_PATH],
             "status": status,
             "ms": round((time.monotonic() - g.get("began", time.monotonic())) * 1000),
-            "user": getattr(who, "name", None),
+            "user": caller.actor if caller else getattr(who, "name", None),
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -294,3 +295,13 @@ def test_a_use_that_cannot_be_noted_fails_no_call(
 
     monkeypatch.setattr("services.api_tokens.note_use", locked)
     assert api_of(app, token_of(app, "viewer", "read")).get("/status")
+
+
+def test_the_log_names_the_caller_and_holds_no_token(app: Flask) -> None:
+    tokens = [token_of(app, "viewer", "read"), "tb_wrong-but-maybe-nearly-right", _expired(app)]
+    calls = [api_of(app, token)("GET", "/status") for token in tokens]
+    log = (installation_of(app).config.data_dir / "tallybridge.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines() if PREFIX in line]
+    assert [line["user"] for line in lines] == ["viewer (API token read 90)", None, None]
+    assert [line["request"] for line in lines] == [c.headers["X-Request-Id"] for c in calls]
+    assert not [token for token in tokens if token[3:] in log]
