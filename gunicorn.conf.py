@@ -44,6 +44,7 @@ def post_worker_init(worker: Any) -> None:
     # Here, because the process that only watches over the worker needs none of it in its memory.
     from services import jobs
     from services.database import DatabaseUnusableError, upgrade
+    from services.scheduler import Scheduler
 
     installation = worker.wsgi.extensions["tallybridge"]
     try:
@@ -51,7 +52,20 @@ def post_worker_init(worker: Any) -> None:
     except DatabaseUnusableError as error:
         sys.stderr.write(f"Tallybridge cannot start. {error}\n")
         sys.exit(_ENDS_THE_SERVER)
+    # A worker that is told to end says so at once, long before it has ended.
+    runs = jobs.Jobs(installation, ending=lambda: not worker.alive)
+    worker.wsgi.extensions["tallybridge_jobs"] = runs
     jobs.recover_in_background(installation)
+    worker.scheduler = Scheduler(installation, runs)
+    worker.scheduler.start()
     # What is loaded now stays: full collections need not walk it while somebody types.
     gc.collect()
     gc.freeze()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """The last requests are answered: a run that goes on comes to its next safe point."""
+    # The arbiter calls this too, about a worker that is gone; it has no scheduler there.
+    scheduler = getattr(worker, "scheduler", None)
+    if scheduler is not None:
+        scheduler.stop()

@@ -13,7 +13,7 @@ from blueprints.support import installation, reading
 from models import Role
 from services import findings, overview
 from services.notifications import undelivered
-from services.schedule import in_words
+from services.schedule_state import state as scheduler_state
 
 blueprint = Blueprint("overview", __name__)
 
@@ -30,6 +30,7 @@ def index() -> Response:
             "last": overview.last_run(session),
             "usage": overview.usage_by_month(session),
             "undelivered": undelivered(session, installation().now()),
+            "scheduler": scheduler_state(session, installation().settings(), installation().now()),
         }
     context["chart"] = bars([(each.month, each.quantity) for each in context["usage"]])
     return make_response(render_template("overview/index.html", **context, **_around(context)))
@@ -40,7 +41,6 @@ def _around(context: dict[str, Any]) -> dict[str, Any]:
     settings = installation().settings()
     return {
         "settings": settings,
-        "schedule": in_words(settings.schedule),
         "last_url": run_url(context["last"]),
         "urls": {
             "sophos": url_if("connections.sophos") or _settings(),

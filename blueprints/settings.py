@@ -23,7 +23,8 @@ from services.clients.errors import VendorError
 from services.connection_values import CONNECTWISE, SOPHOS, connection_states
 from services.connections import NotConfiguredError, connectwise_client
 from services.pick_lists import FIELDS, PickLists, read_pick_lists
-from services.schedule import in_words as schedule_in_words
+from services.schedule_state import SchedulerState
+from services.schedule_state import state as scheduler_state
 from services.secrets import WrongKeyError
 from services.setting_changes import ChangedMeanwhileError, change_settings, fingerprint
 from services.settings import SettingsError, load_settings, rails_off
@@ -42,7 +43,7 @@ def index() -> Response:
         "settings/index.html",
         fragment="settings/_index.html",
         settings=settings,
-        schedule=schedule_in_words(settings.schedule),
+        scheduler=_scheduler(),
         rails=rails_off(settings.guard_rails),
         states=connection_states(installation(), (*CONNECTWISE, *SOPHOS)),
         tests=connection_tests().found(),
@@ -149,8 +150,15 @@ def _page(page: str, form: SettingsForm, *, status: int = 200) -> Response:
         form=form,
         locked=locked,
         say=in_words,
+        scheduler=_scheduler() if page == "schedule" else None,
         differences=labelled(form, form.shown(stored)) if form.changed_meanwhile else [],
     )
+
+
+def _scheduler() -> SchedulerState:
+    settings = installation().settings()
+    with reading() as session:
+        return scheduler_state(session, settings, installation().now())
 
 
 def _take_out_locked(form: SettingsForm) -> list[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ from blueprints.sync_runs_forms import Decision, StartForm, change_filters, page
 from models import ChangeState, Role, RunState
 from services import approvals, exports, run_changes, run_pages, sync_runs
 from services.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
-from services.schedule import in_words
+from services.schedule_state import state as scheduler_state
 from services.sync_runs import RunRefusedError
 from services.undo_outlook import undo_outlook
 
@@ -56,6 +56,7 @@ def start() -> Response:
 
 def _index(form: StartForm, *, error: RunRefusedError | None = None, status: int = 200) -> Response:
     mark_dead_runs(installation())
+    settings = installation().settings()
     with reading() as session:
         return render(
             "sync_runs/index.html",
@@ -64,8 +65,8 @@ def _index(form: StartForm, *, error: RunRefusedError | None = None, status: int
             runs=run_pages.list_runs(session, page=page_number(), now=installation().now()),
             running=run_pages.running_run(session),
             months=run_pages.months_offered(installation().today()),
-            settings=installation().settings(),
-            schedule=in_words(installation().settings().schedule),
+            settings=settings,
+            scheduler=scheduler_state(session, settings, installation().now()),
             form=form,
             error=error,
             unconnected=isinstance(error, NotConnectedError),

@@ -28,7 +28,7 @@ from services.clients.errors import (
     Unavailable,
     VendorError,
 )
-from services.context import SyncContext
+from services.context import StoppedError, SyncContext
 from services.doubts import Place
 from services.journal import Journal, Outcome
 from services.logs import carried
@@ -70,7 +70,8 @@ def apply_run(
 
     `read_at` says when the plan read ConnectWise; None, that a person looked at the plan since.
     What is too old, and what was reviewed, is read again first: a change whose addition is not as
-    it was is skipped as stale.
+    it was is skipped as stale. Raises StoppedError when the context asked it to stop and changes
+    were left out for that; what had begun by then is settled.
     """
     with context.session() as session:
         rows = list(
@@ -93,6 +94,8 @@ def apply_run(
     taking = [r for r in rest if _takes_from_group(r)]
     work.by_agreement([r for r in rest if not _takes_from_group(r)])
     work.by_agreement(work.whose_group_succeeded(run_id, taking))
+    if work.stopped_because is not None:
+        raise StoppedError(work.stopped_because)
     return work.brake.error
 
 
@@ -115,6 +118,8 @@ class _Work:
     done: int = 0
     taken_over: set[int] = field(default_factory=set)
     """Catalog items that were there before we made them: no plan knows what stands of them."""
+    stopped_because: str | None = None
+    """Set once changes were left out, because the context asked to stop."""
 
     # --- products -------------------------------------------------------------------------------
 
@@ -298,9 +303,14 @@ class _Work:
     # --- stopping and telling -------------------------------------------------------------------
 
     def _stopped(self, rows: Sequence[models.Change]) -> bool:
-        if self.brake.error is None:
+        if self.brake.error is not None:
+            self._skip(rows, f"Not tried, because the run ended early: {self.brake.error}")
+            return True
+        why = self.stopped_because or self.context.why_stop()
+        if why is None:
             return False
-        self._skip(rows, f"Not tried, because the run ended early: {self.brake.error}")
+        self.stopped_because = why
+        self._skip(rows, f"Not tried: {why} The next run plans it again.")
         return True
 
     def _skip(self, rows: Sequence[models.Change], why: str) -> None:

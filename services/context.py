@@ -26,6 +26,15 @@ def no_progress(what: str, done: int, total: int) -> None:
     """For those who do not watch."""
 
 
+class StoppedError(Exception):
+    """The work was asked to stop, and did so at a safe point; the message says why."""
+
+
+def never_stopped() -> str | None:
+    """For work that nobody stops but the end of its process."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class SyncContext:
     """Both vendors, the database and who is asking.
@@ -35,6 +44,7 @@ class SyncContext:
     up waiting for. For `late_arrival` after that, what was not found may still come, and the next
     run waits for it; after a crash nobody knows when a request went out, so it waits `crash_wait`
     seconds. What was read longer ago than `believed_for` is read again before it is written to.
+    `why_stop` is asked between two changes: as soon as it gives a reason, nothing more is begun.
     """
 
     engine: Engine
@@ -51,6 +61,7 @@ class SyncContext:
     believed_for: dt.timedelta = dt.timedelta(minutes=5)
     workers: int = 4
     progress: Progress = no_progress
+    why_stop: Callable[[], str | None] = never_stopped
 
     def session(self) -> Session:
         """A session of its own for one short transaction; never open across a vendor call."""
@@ -60,3 +71,9 @@ class SyncContext:
         """The settings in force now."""
         with self.session() as session:
             return load_settings(session, self.locked)
+
+    def stop_if_asked(self) -> None:
+        """A safe point: raises StoppedError when the work is to stop."""
+        why = self.why_stop()
+        if why is not None:
+            raise StoppedError(why)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,10 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
 READING = "tallybridge_reading"
 """The execution option of engines that only read: their transactions never wait for a writer."""
+
+
+StillHeld = Callable[[], bool]
+"""Says whether a lock is still held: one of PostgreSQL is lost with its connection."""
 
 
 class DatabaseUnusableError(Exception):
@@ -73,40 +80,76 @@ def _use_wal(connection: Any) -> None:
 
 
 @contextmanager
-def exclusive(engine: Engine, name: str) -> Iterator[None]:
+def exclusive(engine: Engine, name: str) -> Iterator[StillHeld]:
     """Hold the lock `name` for this database; it ends with the process, however that dies.
 
-    A file beside the SQLite database, or an advisory lock of PostgreSQL. Raises
-    AlreadyLockedError at once when another process holds it.
+    A file beside the SQLite database, or an advisory lock of PostgreSQL. Gives a question that any
+    thread may ask: is it still held? Raises AlreadyLockedError at once when another process holds
+    it.
     """
     if engine.dialect.name == "postgresql":
-        with _advisory_lock(engine, name):
-            yield
+        with _advisory_lock(engine, name) as still_held:
+            yield still_held
     else:
-        with _file_lock(Path(f"{engine.url.database}.{name}.lock")):
-            yield
+        with _file_lock(Path(f"{engine.url.database}.{name}.lock")) as still_held:
+            yield still_held
 
 
 @contextmanager
-def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
+def _advisory_lock(engine: Engine, name: str) -> Iterator[StillHeld]:
     key = sa.func.hashtext(f"tallybridge {name}")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             raise AlreadyLockedError(name)
+        one_at_a_time = threading.Lock()
+
+        def still_held() -> bool:
+            with one_at_a_time:
+                return not connection.invalidated and _holds_one(connection)
+
         try:
-            yield
+            yield still_held
         finally:
-            connection.scalar(sa.select(sa.func.pg_advisory_unlock(key)))
+            _unlock(connection, key)
+
+
+def _holds_one(connection: Connection) -> bool:
+    """Whether this very session of PostgreSQL has an advisory lock; each of ours has one at most.
+
+    To reach the server is not enough: after a broken connection a new one is made in silence.
+    """
+    mine = (
+        "select exists (select from pg_locks"
+        " where locktype = 'advisory' and granted and pid = pg_backend_pid())"
+    )
+    try:
+        return bool(connection.scalar(sa.text(mine)))
+    except sa.exc.SQLAlchemyError:
+        return False
+
+
+def _unlock(connection: Connection, key: sa.ColumnElement[int]) -> None:
+    """Give the lock back. With a broken connection the server does; it must not serve again."""
+    try:
+        connection.scalar(sa.select(sa.func.pg_advisory_unlock(key)))
+    except sa.exc.SQLAlchemyError:
+        connection.invalidate()
 
 
 @contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
+def _file_lock(path: Path) -> Iterator[StillHeld]:
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyLockedError(path.name) from None
-        yield
+
+        def still_held() -> bool:
+            with contextlib.suppress(OSError):
+                return os.path.samestat(os.fstat(file.fileno()), path.stat())
+            return False
+
+        yield still_held
 
 
 def upgrade(engine: Engine) -> None:

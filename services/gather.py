@@ -125,8 +125,13 @@ def read_additions(
     """The additions of every agreement; ConnectWise lists them under one agreement only."""
     found: dict[int, tuple[Addition, ...]] = {}
     ordered = sorted(agreements)
+
+    def read(agreement_id: int) -> list[Addition]:
+        context.stop_if_asked()
+        return context.connectwise.additions(agreement_id)
+
     with ThreadPoolExecutor(context.workers, initializer=carried()) as pool:
-        results = pool.map(context.connectwise.additions, ordered)
+        results = pool.map(read, ordered)
         for done, (agreement_id, additions) in enumerate(zip(ordered, results, strict=True), 1):
             found[agreement_id] = tuple(additions)
             context.progress("Reading agreements from ConnectWise", done, len(ordered))

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +22,7 @@ import models
 from models import RunState
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
-from services.context import SyncContext
+from services.context import Progress, SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.installation import Installation
 from services.recovery import mark_interrupted, open_intents, recover
@@ -35,6 +35,7 @@ Work = Callable[[SyncContext, OnStart], RunResult]
 """What a job does: one of the verbs of services/sync_runs."""
 
 _REFUSALS = (RunRefusedError, VendorError, NotConfiguredError, WrongKeyError)
+_STOPPED = "Tallybridge was stopped."
 _KEYS_KEPT = 200
 _SECONDS_BETWEEN_WRITES = 0.5
 
@@ -52,11 +53,23 @@ class _Job:
 
 
 class Jobs:
-    """The runs that this process was asked for."""
+    """The runs that this process was asked for.
 
-    def __init__(self, installation: Installation, *, patience: float = 20) -> None:
+    `ending` says whether the process is about to end: then nothing more is begun, and what is under
+    way stops after the change that it is at.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        *,
+        patience: float = 20,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._installation = installation
         self._patience = patience
+        self._ending = ending
+        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._by_key: OrderedDict[str, _Job] = OrderedDict()
 
@@ -66,6 +79,8 @@ class Jobs:
         `key` names the press of a button: pressed twice it is one run. Raises RunRefusedError
         with one sentence when it did not begin; nothing was changed then, and the key is free.
         """
+        if self.why_stop():
+            raise RunRefusedError(f"{_STOPPED} Nothing was changed; try again in a moment.")
         job, mine = self._claim_key(key)
         if mine:
             job.thread = threading.Thread(
@@ -80,6 +95,24 @@ class Jobs:
         if job.run_id is None:
             raise job.refusal or RunRefusedError("The run did not begin. Nothing was changed.")
         return job.run_id
+
+    def carry_out(self, work: Work, *, actor: str, trigger: str, on_start: OnStart) -> RunResult:
+        """Do a run in this thread. Raises what `work` does, and what keeps it from beginning."""
+        recorder = Recorder(self._installation)
+
+        def begun(run_id: int) -> None:
+            recorder.watch(run_id)
+            on_start(run_id)
+
+        return work(self._context(actor, trigger, recorder), begun)
+
+    def why_stop(self) -> str | None:
+        """Why runs are to stop at the next safe point; None while they may go on."""
+        return _STOPPED if self._stop.is_set() or self._ending() else None
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way stops after the change that it is at."""
+        self._stop.set()
 
     def join(self) -> None:
         """Wait until nothing that was begun here is under way any more."""
@@ -98,16 +131,12 @@ class Jobs:
             return job, True
 
     def _carry_out(self, job: _Job, work: Work, actor: str, trigger: str) -> None:
-        recorder = Recorder(self._installation)
-
         def on_start(run_id: int) -> None:
-            recorder.watch(run_id)
             job.run_id = run_id
             job.begun.set()
 
         try:
-            context = self._installation.context(actor=actor, trigger=trigger, progress=recorder)
-            work(context, on_start)
+            self.carry_out(work, actor=actor, trigger=trigger, on_start=on_start)
         except _REFUSALS as error:
             job.refusal = _plainly(error)
         except Exception as error:  # the end of a thread: there is nobody above to tell
@@ -125,6 +154,10 @@ class Jobs:
         with self._lock:
             for key in [key for key, each in self._by_key.items() if each is job]:
                 del self._by_key[key]
+
+    def _context(self, actor: str, trigger: str, progress: Progress) -> SyncContext:
+        made = self._installation.context(actor=actor, trigger=trigger, progress=progress)
+        return replace(made, why_stop=self.why_stop)
 
 
 def _plainly(error: Exception) -> RunRefusedError:

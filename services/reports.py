@@ -11,7 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
+from models import ChangeState, RunState
 from services.sync.model import Month, Tenant, UsageLine
+
+_SAY_NOTHING = (RunState.PLANNED, RunState.RUNNING)
 
 
 def store_report(
@@ -49,6 +52,46 @@ def trusted_tenants(session: Session, month: Month) -> frozenset[str]:
         if ids is not None:
             return frozenset(ids)
     return frozenset()
+
+
+def newest_written_month(session: Session) -> Month | None:
+    """The newest month that was brought into ConnectWise, or found to be there already."""
+    applied = sa.exists().where(
+        models.Change.run_id == models.SyncRun.id, models.Change.state == ChangeState.APPLIED
+    )
+    newest = session.scalar(
+        sa.select(sa.func.max(models.SyncRun.month)).where(
+            models.SyncRun.undo_of_id.is_(None),
+            sa.or_(models.SyncRun.state == RunState.SUCCEEDED, applied),
+        )
+    )
+    return Month.parse(newest) if newest else None
+
+
+def written_already(session: Session, month: Month, lines: Sequence[UsageLine]) -> int | None:
+    """The run that brought this very report into ConnectWise, if none has gone wrong since.
+
+    A report differs from another of its month when any line's customer, serial, product, order or
+    quantity does. Previews and ways back say nothing about what was written. A run that left
+    something out which nobody dismissed has not brought all of it.
+    """
+    run, report = models.SyncRun, models.UsageReport
+    newest = session.execute(
+        sa.select(run.id, run.state, report.fingerprint)
+        .join(report, report.id == run.report_id, isouter=True)
+        .where(run.month == str(month), run.undo_of_id.is_(None), run.state.not_in(_SAY_NOTHING))
+        .order_by(run.id.desc())
+        .limit(1)
+    ).first()
+    if newest is None or newest.state is not RunState.SUCCEEDED:
+        return None
+    left_out = sa.exists().where(
+        models.Change.run_id == newest.id,
+        models.Change.state == ChangeState.SKIPPED,
+        models.Change.error.not_like("Dismissed by %"),
+    )
+    same = newest.fingerprint == _fingerprint(lines)
+    return newest.id if same and not session.scalar(sa.select(left_out)) else None
 
 
 def register_tenants(session: Session, tenants: Iterable[Tenant], *, now: dt.datetime) -> None:

@@ -10,16 +10,16 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 import models
 from models import ChangeState, RunState
-from services import approvals, doubts, journal, reversal
+from services import approvals, doubts, journal, reports, reversal
 from services.apply import apply_run
 from services.clients.errors import VendorError
-from services.context import SyncContext
+from services.context import StoppedError, SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.gather import Gathered, gather, newest_report
 from services.logs import during
@@ -47,10 +47,14 @@ def _nobody_waits(run_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The run that was stored, and what there is to say about it beyond its changes."""
+    """The run that was stored, and what there is to say about it beyond its changes.
+
+    `error` is what a vendor did that ended it early.
+    """
 
     run_id: int
     notes: tuple[str, ...] = ()
+    error: VendorError | None = None
 
 
 def preview(
@@ -58,6 +62,7 @@ def preview(
 ) -> RunResult:
     """Plan a month and store the plan; nothing is written to either vendor."""
     with _begun(context, month, on_start=on_start) as begun:
+        context = begun.context
         _settle_earlier(context, begun)
         if _plan(context, begun, month) is not None:
             _finish(context, begun.run_id, RunState.PLANNED)
@@ -73,6 +78,7 @@ def run(
 ) -> RunResult:
     """Plan a month and apply the plan. What is held waits, unless all was approved beforehand."""
     with _begun(context, month, on_start=on_start) as begun:
+        context = begun.context
         _settle_earlier(context, begun)
         gathered = _plan(context, begun, month)
         if gathered is None:
@@ -83,7 +89,7 @@ def run(
         if approve_all:
             approvals.approve(context, begun.run_id, None)
         _confirm(context, begun.confirmed)
-        _apply(context, begun.run_id, read_at=gathered.read_at)
+        begun.error = _apply(context, begun.run_id, read_at=gathered.read_at)
     return begun.result
 
 
@@ -99,7 +105,7 @@ def approve(
     Of a preview, the other planned changes are applied too when all are approved. Raises
     RunRefusedError when the run, or one of the changes, is not there to be approved.
     """
-    with _locked(context):
+    with _locked(context) as guarded:
         notes = _recovered(context)
         if context.settings().read_only:
             raise RunRefusedError("Read-only is switched on. Nothing was written; switch it off.")
@@ -109,7 +115,7 @@ def approve(
             raise RunRefusedError(str(error)) from None
         with _failing_into(context, run_id):
             on_start(run_id)
-            _apply(context, run_id, read_at=None, only=chosen)
+            _apply(guarded, run_id, read_at=None, only=chosen)
     return RunResult(run_id, notes)
 
 
@@ -125,6 +131,7 @@ def undo(
     With `plan_only` nothing is written: a person reviews the way back and approves it.
     """
     with _begun(context, None, undo_of=run_id, on_start=on_start) as begun:
+        context = begun.context
         _settle_earlier(context, begun)
         read_at = context.now()
         situation, plan = reversal.plan_reversal(context, run_id)
@@ -151,6 +158,7 @@ _NOT_READY = (
     "Sophos has no billing report for {month} yet (reports appear towards the end of the month). "
     "Nothing was written; run again later."
 )
+_LOST = "The lock that keeps other runs away was lost with its database connection."
 _NEVER_READY = (
     "Sophos has no billing report for {month}. Nothing was written; choose another month."
 )
@@ -161,13 +169,15 @@ _NEVER_READY = (
 
 @dataclass(slots=True)
 class _Begun:
+    context: SyncContext
     run_id: int
     notes: tuple[str, ...]
+    error: VendorError | None = None
     confirmed: tuple[OwnedAddition, ...] = ()
 
     @property
     def result(self) -> RunResult:
-        return RunResult(self.run_id, self.notes)
+        return RunResult(self.run_id, self.notes, self.error)
 
 
 @contextmanager
@@ -179,22 +189,26 @@ def _begun(
     on_start: OnStart = _nobody_waits,
 ) -> Iterator[_Begun]:
     """A run of its own: lock, mark those that died, store that it runs, and how it failed."""
-    with _locked(context):
+    with _locked(context) as guarded:
         if undo_of is not None:
             with context.session() as session:
                 if session.get(models.SyncRun, undo_of) is None:
                     raise RunRefusedError(f"There is no run {undo_of}. Nothing was changed.")
         run_id, notes = _claim(context, month, undo_of)
-        with _failing_into(context, run_id):
+        begun = _Begun(guarded, run_id, notes)
+        with _failing_into(context, run_id, begun):
             on_start(run_id)
-            yield _Begun(run_id, notes)
+            yield begun
 
 
 @contextmanager
-def _locked(context: SyncContext) -> Iterator[None]:
+def _locked(context: SyncContext) -> Iterator[SyncContext]:
+    """The context while the lock is held; one that is lost (PostgreSQL) stops what goes on."""
     try:
-        with exclusive(context.engine, "sync"):
-            yield
+        with exclusive(context.engine, "sync") as still_held:
+            yield replace(
+                context, why_stop=lambda: context.why_stop() or (None if still_held() else _LOST)
+            )
     except AlreadyLockedError:
         with context.session() as session:
             other = session.scalar(
@@ -208,12 +222,17 @@ def _locked(context: SyncContext) -> Iterator[None]:
 
 
 @contextmanager
-def _failing_into(context: SyncContext, run_id: int) -> Iterator[None]:
+def _failing_into(context: SyncContext, run_id: int, begun: _Begun | None = None) -> Iterator[None]:
     """Record on the run what ended it early; a VendorError is told there and not raised."""
     try:
         with during(run=run_id):
             yield
+    except StoppedError as stopped:
+        words = f"{stopped} What this run had not begun by then was not written."
+        _finish(context, run_id, RunState.INTERRUPTED, words)
     except VendorError as error:
+        if begun is not None:
+            begun.error = error
         logger.warning("run %s failed: %s", run_id, error)
         _finish(context, run_id, RunState.FAILED, f"{error} Nothing was written.")
     except BaseException as error:
@@ -264,7 +283,7 @@ def _finish(context: SyncContext, run_id: int, state: RunState, message: str | N
         run_row.state = state
         run_row.message = message
         run_row.ended_at = context.now()
-        if state is RunState.FAILED:
+        if state in (RunState.FAILED, RunState.INTERRUPTED):
             why = "Not tried, because the run ended early."
             journal.skip_planned(session, run_id, why, context.now())
         run_row.sophos_calls += context.sophos.calls
@@ -285,36 +304,24 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
         words = _NOT_READY if found >= this_month.previous else _NEVER_READY
         _finish(context, begun.run_id, RunState.NOT_READY, words.format(month=found))
         return None
+    context.stop_if_asked()
     gathered = gather(context, found, lines)
     state = desired_additions(gathered.situation)
+    with context.session() as session:
+        synced = reports.newest_written_month(session)
     plan = guard(
         compute_plan(gathered.situation, state),
         gathered.settings.rules,
         managed=sum(1 for o in gathered.situation.owned if not o.ended_by_us),
         tenants_now=state.tenants_with_usage,
         tenants_before=gathered.trusted_tenants,
-        synced=_newest_written_month(context),
+        synced=synced,
         month=found,
     )
     _trust(context, gathered, state, plan)
     stored = _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)
     begun.confirmed = stored.confirmed
     return gathered
-
-
-def _newest_written_month(context: SyncContext) -> Month | None:
-    """The newest month that was brought into ConnectWise, or found to be there already."""
-    applied = sa.exists().where(
-        models.Change.run_id == models.SyncRun.id, models.Change.state == ChangeState.APPLIED
-    )
-    with context.session() as session:
-        newest = session.scalar(
-            sa.select(sa.func.max(models.SyncRun.month)).where(
-                models.SyncRun.undo_of_id.is_(None),
-                sa.or_(models.SyncRun.state == RunState.SUCCEEDED, applied),
-            )
-        )
-    return Month.parse(newest) if newest else None
 
 
 def _set_month(context: SyncContext, run_id: int, month: Month) -> None:
@@ -370,7 +377,8 @@ def _apply(
     *,
     read_at: dt.datetime | None,
     only: Collection[int] | None = None,
-) -> None:
+) -> VendorError | None:
+    """Apply what is planned and store how that ended; returns what ended it early, if any."""
     ended_early = apply_run(context, run_id, read_at=read_at, only=only)
     with context.session() as session:
         failed = session.scalar(
@@ -388,3 +396,4 @@ def _apply(
         _finish(context, run_id, RunState.FAILED, f"{failed} {noun} failed; see them for why.")
     else:
         _finish(context, run_id, RunState.SUCCEEDED)
+    return ended_early

@@ -1,0 +1,76 @@
+"""A process with a scheduler and a clock that runs fast; started by test_scheduler_processes.
+
+All of them share the clock: the machine's monotonic one, many times as quick. A run is pretended:
+a line in a file that names its slot.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+
+import models
+from config import load_config
+from models import SlotState
+from services import scheduled_run
+from services.database import configure_sqlite
+from services.installation import Installation
+from services.jobs import Jobs
+from services.scheduler import Scheduler
+from services.secrets import Vault
+from services.slots import Outcome
+
+
+@dataclass(frozen=True)
+class Fast(Installation):
+    """An installation whose days last a second or so."""
+
+    began: dt.datetime
+    at: float
+    speed: float
+
+    def now(self) -> dt.datetime:
+        return self.began + dt.timedelta(seconds=(time.monotonic() - self.at) * self.speed)
+
+
+def main(began: str, at: str, speed: str, beat: str, runs: str) -> None:
+    """Lead or wait to lead, until told to end."""
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # late beats are no news here
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    config = load_config(os.environ)
+    engine = sa.create_engine(config.sqlalchemy_url)
+    configure_sqlite(engine)
+    installation = Fast(
+        config,
+        engine,
+        Vault([Fernet.generate_key().decode()]),
+        dt.datetime.fromisoformat(began),
+        float(at),
+        float(speed),
+    )
+
+    def pretend(installation: Installation, jobs: Jobs, slot: models.ScheduledSlot) -> Outcome:
+        with Path(runs).open("a", encoding="ascii") as file:
+            file.write(f"{slot.key} {os.getpid()}\n")
+        return Outcome(SlotState.DONE)
+
+    scheduled_run.carry_out = pretend
+    scheduler = Scheduler(installation, Jobs(installation), beat=float(beat))
+    scheduler.start()
+    ended.wait()
+    scheduler.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
