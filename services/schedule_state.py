@@ -107,7 +107,7 @@ def _last(session: Session, settings: AppSettings, now: dt.datetime) -> LastSlot
 
 _WORDS = {
     SlotState.RUNNING: ("info", "running"),
-    SlotState.WAITING: ("warn", "tried again"),
+    SlotState.WAITING: ("warn", "waiting"),
     SlotState.DONE: ("good", "done"),
     SlotState.FAILED: ("bad", "failed"),
     SlotState.MISSED: ("warn", "missed"),

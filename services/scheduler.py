@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -31,19 +32,36 @@ logger = logging.getLogger("tallybridge.scheduler")
 BEAT = 5.0
 """Seconds between two looks at the clock, and between two tries to lead."""
 
+Chore = Callable[[Installation, dt.datetime], object]
+"""Small work for the process that leads, about once a minute; it decides itself what is due."""
+
 
 class Scheduler:
-    """One for each process; `start` it once its worker is up, `stop` it before the worker ends."""
+    """One for each process; `start` it once its worker is up, `stop` it before the worker ends.
 
-    def __init__(self, installation: Installation, jobs: Jobs, *, beat: float = BEAT) -> None:
+    `chores` run one after the other beside the beat, so that none can delay a run; one that fails
+    is logged and does not keep the others from their turn.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        jobs: Jobs,
+        *,
+        beat: float = BEAT,
+        chores: Sequence[Chore] = (),
+    ) -> None:
         self._installation = installation
         self._jobs = jobs
+        self._chores = chores
+        self._chores_thread: threading.Thread | None = None
         self._seconds = beat
         self._beats = _Beats(beat)
         self._lead: ExitStack | None = None
         self._still_held: StillHeld = lambda: False
         self._thread: threading.Thread | None = None
         self._carried_out: int | None = None
+        self._trouble = ""
 
     def start(self) -> None:
         """Begin to beat, in the background."""
@@ -65,8 +83,9 @@ class Scheduler:
         """
         self._jobs.stop()
         self._beats.shutdown()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in (self._thread, self._chores_thread):
+            if thread is not None:
+                thread.join()
         self._jobs.join()
         self._give_up_lead()
 
@@ -81,9 +100,17 @@ class Scheduler:
         except IntegrityError:
             logger.info("another process claimed the slot")
         except (SQLAlchemyError, OSError) as error:
-            logger.warning("the schedule could not be looked at: %s", type(error).__name__)
+            self._say_once(f"the schedule cannot be looked at: {type(error).__name__}")
         except Exception:  # the end of a thread: there is nobody above to tell
             logger.exception("the schedule could not be looked at")
+        else:
+            self._trouble = ""
+
+    def _say_once(self, trouble: str) -> None:
+        """A database that is away for an hour is one line in the log, and not a thousand."""
+        if trouble != self._trouble:
+            logger.warning("%s; it is tried again every few seconds", trouble)
+        self._trouble = trouble
 
     # --- leading --------------------------------------------------------------------------------
 
@@ -118,11 +145,27 @@ class Scheduler:
         if not quiet:
             with self._installation.session() as session, session.begin():
                 slots.look(session, settings, now)
+            self._begin_chores(now)
         if not self._is_busy():
             self._begin_next(now)
 
     def _is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    def _begin_chores(self, now: dt.datetime) -> None:
+        if self._chores_thread is not None and self._chores_thread.is_alive():
+            return
+        self._chores_thread = threading.Thread(target=self._do_chores, args=(now,), name="chores")
+        self._chores_thread.start()
+
+    def _do_chores(self, now: dt.datetime) -> None:
+        for chore in self._chores:
+            if self._jobs.why_stop():
+                return
+            try:
+                chore(self._installation, now)
+            except Exception:  # the end of a thread: there is nobody above to tell
+                logger.exception("a chore failed")
 
     def _settle_orphans(self, now: dt.datetime) -> None:
         """Slots of a process that died, or whose outcome could not be stored."""

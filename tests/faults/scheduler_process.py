@@ -1,7 +1,7 @@
 """A process with a scheduler and a clock that runs fast; started by test_scheduler_processes.
 
 All of them share the clock: the machine's monotonic one, many times as quick. A run is pretended:
-a line in a file that names its slot.
+a row that names its slot and the process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cryptography.fernet import Fernet
 
 import models
 from config import load_config
-from models import SlotState
+from models import RunState, SlotState
 from services import scheduled_run
 from services.database import configure_sqlite
 from services.installation import Installation
 from services.jobs import Jobs
 from services.scheduler import Scheduler
 from services.secrets import Vault
-from services.slots import Outcome
+from services.slots import SCHEDULED, Outcome
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,18 @@ class Fast(Installation):
     """An installation whose days last a second or so."""
 
     began: dt.datetime
-    at: float
+    go: Path
     speed: float
 
     def now(self) -> dt.datetime:
-        return self.began + dt.timedelta(seconds=(time.monotonic() - self.at) * self.speed)
+        """Stands still until the file `go` says at which moment it began to run."""
+        if not self.go.exists():
+            return self.began
+        since = time.monotonic() - float(self.go.read_text(encoding="ascii"))
+        return self.began + dt.timedelta(seconds=since * self.speed)
 
 
-def main(began: str, at: str, speed: str, beat: str, runs: str) -> None:
+def main(began: str, go: str, speed: str, beat: str) -> None:
     """Lead or wait to lead, until told to end."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # late beats are no news here
     ended = threading.Event()
@@ -56,13 +60,20 @@ def main(began: str, at: str, speed: str, beat: str, runs: str) -> None:
         engine,
         Vault([Fernet.generate_key().decode()]),
         dt.datetime.fromisoformat(began),
-        float(at),
+        Path(go),
         float(speed),
     )
 
     def pretend(installation: Installation, jobs: Jobs, slot: models.ScheduledSlot) -> Outcome:
-        with Path(runs).open("a", encoding="ascii") as file:
-            file.write(f"{slot.key} {os.getpid()}\n")
+        run = models.SyncRun(
+            trigger=SCHEDULED,
+            actor=SCHEDULED,
+            state=RunState.SUCCEEDED,
+            message=f"{slot.key} {os.getpid()}",
+            started_at=installation.now(),
+        )
+        with installation.session() as session, session.begin():
+            session.add(run)
         return Outcome(SlotState.DONE)
 
     scheduled_run.carry_out = pretend

@@ -20,9 +20,10 @@ from sqlalchemy.engine import Engine
 
 import models
 from models import RunState, SlotState
-from services.database import configure_sqlite, exclusive, upgrade
+from services.database import READING, configure_sqlite, exclusive, upgrade
 from services.scheduler import BEAT
 from services.settings import AppSettings, Schedule, store_settings
+from services.slots import LOOKED
 from tests import postgres_server
 from tests.faults.harness import Installation
 from tests.faults.test_crash import ROOT, _environment
@@ -49,7 +50,6 @@ class Crew:
     folder: Path
     url: str
     began: dt.datetime = BEGAN
-    at: float = field(default_factory=time.monotonic)
     crew: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -77,22 +77,33 @@ class Crew:
         }
         script = str(ROOT / "tests" / "faults" / "scheduler_process.py")
         speed = 86_400 / DAY_LASTS
-        words = [self.began.isoformat(), str(self.at), str(speed), str(BEAT_HERE), str(self.file)]
+        words = [self.began.isoformat(), str(self.go), str(speed), str(BEAT_HERE)]
         for _ in range(count):
             self.crew.append(
                 subprocess.Popen([sys.executable, script, *words], env=environment, cwd=ROOT)
             )
 
     @property
-    def file(self) -> Path:
-        return self.folder / "runs.txt"
+    def go(self) -> Path:
+        return self.folder / "go"
+
+    def let_time_run(self) -> None:
+        """From the moment that one of them leads."""
+        wait_until(self._leads, "a leader")
+        whole = self.folder / "go.part"
+        whole.write_text(str(time.monotonic()), encoding="ascii")
+        whole.rename(self.go)
+
+    def _leads(self) -> bool:
+        with sa.orm.Session(self.engine) as session:
+            return session.get(models.Marker, LOOKED) is not None
 
     def ran(self) -> list[tuple[str, int]]:
         """The key of each run in order, and the process that did it."""
-        if not self.file.exists():
-            return []
-        lines = self.file.read_text(encoding="ascii").splitlines()
-        return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines]
+        with sa.orm.Session(self.engine.execution_options(**{READING: True})) as session:
+            told = session.scalars(sa.select(models.SyncRun.message).order_by(models.SyncRun.id))
+            parts = [(message or "").rpartition(" ") for message in told]
+        return [(key, int(pid)) for key, _, pid in parts]
 
     def wait_for(self, count: int) -> None:
         """Until so many runs were made."""
@@ -151,7 +162,6 @@ def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crew]:
         url = postgres.create(f"crew_{time.monotonic_ns()}")
     made = Crew(tmp_path, url)
     made.prepare()
-    made.at = time.monotonic()
     yield made
     for process in made.crew:
         process.kill()
@@ -162,6 +172,7 @@ def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crew]:
 def test_several_processes_make_each_run_once(crew: Crew, count: int) -> None:
     """Six days and the night in which Berlin sets its clocks forward, at 02:30, which it skips."""
     crew.start(count)
+    crew.let_time_run()
     crew.wait_for(6)
     crew.end()
     assert crew.check() >= 6
@@ -171,6 +182,7 @@ def test_back_through_the_other_night(crew: Crew) -> None:
     """02:30 comes twice."""
     crew.began = dt.datetime(2026, 10, 23, 12, 0, tzinfo=dt.UTC)
     crew.start(2)
+    crew.let_time_run()
     crew.wait_for(4)
     crew.end()
     crew.check()
@@ -179,6 +191,7 @@ def test_back_through_the_other_night(crew: Crew) -> None:
 
 def test_a_killed_leader_is_replaced(crew: Crew) -> None:
     crew.start(3)
+    crew.let_time_run()
     crew.wait_for(2)
     for _ in range(2):
         before, leader = len(crew.ran()), crew.leader()
@@ -196,6 +209,7 @@ def test_a_lost_connection_is_noticed(crew: Crew, request: pytest.FixtureRequest
         pytest.skip("a file lock needs no connection")
     postgres: postgres_server.Server = request.getfixturevalue("postgres")
     crew.start(2)
+    crew.let_time_run()
     crew.wait_for(2)
     for _ in range(3):
         postgres.do("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")

@@ -187,6 +187,27 @@ def test_the_heartbeat_is_written_about_once_a_minute(bench: Bench) -> None:
     assert bench.state().dead
 
 
+def test_chores_are_done_about_once_a_minute_by_who_leads(bench: Bench) -> None:
+    done: list[dt.datetime] = []
+
+    def broken(_installation: Installation, _now: dt.datetime) -> None:
+        raise ValueError("a bug")
+
+    def chore(_installation: Installation, now: dt.datetime) -> None:
+        done.append(now)
+
+    jobs = Jobs(bench.installation)
+    bench.scheduler = Scheduler(bench.installation, jobs, chores=[broken, chore])
+    other = Scheduler(bench.installation, jobs, chores=[chore])
+    for _ in range(36):
+        bench.beat(bench.now + dt.timedelta(seconds=5))
+        other.beat()
+        thread = bench.scheduler._chores_thread
+        assert thread is not None
+        thread.join()
+    assert len(done) == len(set(done)) == 3
+
+
 # --- changes of the schedule ----------------------------------------------------------------------
 
 
