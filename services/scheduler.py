@@ -7,12 +7,14 @@ that nothing depends on this process living on.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -225,5 +227,6 @@ class _Beats(BackgroundScheduler):  # type: ignore[misc]
         now = dt.datetime.now(dt.UTC)
         for job in self.get_jobs():
             if abs((job.next_run_time - now).total_seconds()) > 2 * self._beat:
-                job.modify(next_run_time=now)
+                with contextlib.suppress(JobLookupError):  # it is being shut down
+                    job.modify(next_run_time=now)
         return min(super()._process_jobs() or 0.0, self._beat)

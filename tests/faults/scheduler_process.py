@@ -7,6 +7,7 @@ a row that names its slot and the process.
 from __future__ import annotations
 
 import datetime as dt
+import faulthandler
 import logging
 import os
 import signal
@@ -50,6 +51,7 @@ class Fast(Installation):
 def main(began: str, go: str, speed: str, beat: str) -> None:
     """Lead or wait to lead, until told to end."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # late beats are no news here
+    faulthandler.register(signal.SIGUSR1)  # to say where it hangs, if it ever does
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     config = load_config(os.environ)
@@ -79,7 +81,8 @@ def main(began: str, go: str, speed: str, beat: str) -> None:
     scheduled_run.carry_out = pretend
     scheduler = Scheduler(installation, Jobs(installation), beat=float(beat))
     scheduler.start()
-    ended.wait()
+    while not ended.wait(0.2):  # a signal need not wake this very thread
+        pass
     scheduler.stop()
 
 
