@@ -44,6 +44,7 @@ def post_worker_init(worker: Any) -> None:
     # Here, because the process that only watches over the worker needs none of it in its memory.
     from services import jobs
     from services.database import DatabaseUnusableError, upgrade
+    from services.notifications import notify_tick
     from services.scheduler import Scheduler
 
     installation = worker.wsgi.extensions["tallybridge"]
@@ -56,7 +57,7 @@ def post_worker_init(worker: Any) -> None:
     runs = jobs.Jobs(installation, ending=lambda: not worker.alive)
     worker.wsgi.extensions["tallybridge_jobs"] = runs
     jobs.recover_in_background(installation)
-    worker.scheduler = Scheduler(installation, runs)
+    worker.scheduler = Scheduler(installation, runs, chores=[notify_tick])
     worker.scheduler.start()
     # What is loaded now stays: full collections need not walk it while somebody types.
     gc.collect()

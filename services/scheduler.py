@@ -34,6 +34,7 @@ logger = logging.getLogger("tallybridge.scheduler")
 BEAT = 5.0
 """Seconds between two looks at the clock, and between two tries to lead."""
 
+_PATIENCE_WITH_CHORES = 5.0
 Chore = Callable[[Installation, dt.datetime], object]
 """Small work for the process that leads, about once a minute; it decides itself what is due."""
 
@@ -85,9 +86,10 @@ class Scheduler:
         """
         self._jobs.stop()
         self._beats.shutdown()
-        for thread in (self._thread, self._chores_thread):
-            if thread is not None:
-                thread.join()
+        if self._chores_thread is not None:
+            self._chores_thread.join(_PATIENCE_WITH_CHORES)
+        if self._thread is not None:
+            self._thread.join()
         self._jobs.join()
         self._give_up_lead()
 
@@ -157,7 +159,9 @@ class Scheduler:
     def _begin_chores(self, now: dt.datetime) -> None:
         if self._chores_thread is not None and self._chores_thread.is_alive():
             return
-        self._chores_thread = threading.Thread(target=self._do_chores, args=(now,), name="chores")
+        self._chores_thread = threading.Thread(
+            target=self._do_chores, args=(now,), name="chores", daemon=True
+        )
         self._chores_thread.start()
 
     def _do_chores(self, now: dt.datetime) -> None:
