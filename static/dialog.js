@@ -1,5 +1,6 @@
 // A dialog that htmx loads into #modal opens itself; closing it empties #modal again.
-// showModal() gives the focus trap, Escape, and the return of the focus.
+// showModal() gives the focus trap, Escape, and the return of the focus. What is to be focused first
+// says data-focus: the browser itself minds autofocus only while nothing has the focus yet.
 
 // What was focused before the first dialog; one dialog may replace another.
 let opener = null;
@@ -9,6 +10,7 @@ export function openDialogs() {
   if (!place) return;
   new MutationObserver(() => open(place)).observe(place, { childList: true });
   document.body.addEventListener("dialog:close", () => place.querySelector("dialog")?.close());
+  document.body.addEventListener("htmx:after:swap", () => refocus(place.querySelector("dialog[open]")));
 }
 
 function open(place) {
@@ -26,6 +28,12 @@ function open(place) {
     dialog.close();
   });
   dialog.showModal();
-  const first = dialog.querySelector("[autofocus], article > :not(header) :is(input:not([type=hidden]), select, textarea, a, button)");
+  const first = dialog.querySelector("[data-focus], article > :not(header) :is(input:not([type=hidden]), select, textarea, a, button)");
   first?.focus();
+}
+
+// When a part of the dialog is replaced together with what had the focus, the new part says where.
+function refocus(dialog) {
+  if (!dialog || dialog.contains(document.activeElement)) return;
+  dialog.querySelector("[data-focus]")?.focus();
 }

@@ -69,8 +69,6 @@ class Watch:
         context.on("request", lambda request: self._request(request, home))
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.text.startswith("Autofocus processing was blocked"):
-            return  # a dialog that opens while a field has the focus; dialog.js places it
         if not message.location["url"]:
             return  # what a test itself evaluates (axe styles its probes) has no address
         status = re.search(r"responded with a status of (\d+)", message.text)
