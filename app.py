@@ -78,7 +78,7 @@ def _config_or_exit(environ: Mapping[str, str]) -> Config:
 
 def _make_data_dir(config: Config) -> None:
     try:
-        config.data_dir.mkdir(parents=True, exist_ok=True)
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         _exit(f"TALLYBRIDGE_DATA_DIR: {config.data_dir} cannot be made: {error.strerror}")
 

@@ -199,12 +199,26 @@ def _networks(value: object) -> object:
     return networks
 
 
+def _account_name(name: str) -> str:
+    if not name.strip() or len(name.strip()) > 150:
+        raise ValueError("it must have 1 to 150 characters")
+    return name.strip()
+
+
+def _account_password(password: SecretStr) -> SecretStr:
+    if not 12 <= len(password.get_secret_value()) <= 1000:
+        raise ValueError("it must have 12 to 1000 characters")
+    return password
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 RoleNames = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_roles)]
 Header = Annotated[str, AfterValidator(_header)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+AccountName = Annotated[str, AfterValidator(_account_name)]
+AccountPassword = Annotated[SecretStr, AfterValidator(_account_password)]
 Hosts = Annotated[Names, AfterValidator(_addresses)]
 Address = Annotated[str, AfterValidator(_address)]
 IpAddresses = Annotated[Names, AfterValidator(_ip_addresses)]
@@ -228,6 +242,8 @@ class Config(BaseModel):
     proxy_hops: int = Field(default=0, ge=0, le=10)
     metrics_token: SecretStr | None = None
     allowed_notification_hosts: IpAddresses = ()
+    admin_name: AccountName = "admin"
+    admin_password: AccountPassword | None = None
 
     sophos_client_id: str | None = None
     sophos_client_secret: SecretStr | None = None

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ os.umask(0o077)  # the database, the log and the keys are for this user only
 header_map = "drop"  # X_Remote_User must not pass for the X-Remote-User that a proxy sets
 # No max_requests: recycling the worker would kill a running sync.
 
+_SEED = secrets.token_bytes(8)
+"""Of the set-up code: made once a start, so that every worker of it says the same one."""
 _ENDS_THE_SERVER = 4
 """The exit code of a worker after which gunicorn starts no other: its APP_LOAD_ERROR."""
 
@@ -42,7 +45,7 @@ def post_fork(_server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Before the first request: the schema of this version, and runs that died marked as such."""
     # Here, because the process that only watches over the worker needs none of it in its memory.
-    from services import jobs
+    from services import jobs, setup_code
     from services.database import DatabaseUnusableError, upgrade
     from services.notifications import notify_tick
     from services.scheduler import Scheduler
@@ -59,6 +62,7 @@ def post_worker_init(worker: Any) -> None:
     jobs.recover_in_background(installation)
     worker.scheduler = Scheduler(installation, runs, chores=[notify_tick])
     worker.scheduler.start()
+    setup_code.welcome(installation, setup_code.code_from(_SEED), str(worker.sockets[0]))
     # What is loaded now stays: full collections need not walk it while somebody types.
     gc.collect()
     gc.freeze()

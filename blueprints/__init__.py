@@ -28,6 +28,8 @@ from blueprints import (
     second_factor,
     security,
     settings,
+    setup,
+    setup_account,
     sign_in_header,
     sync_runs,
     tenant_mappings,
@@ -40,6 +42,7 @@ def register(app: Flask) -> None:
     request_log.init_app(app)
     security.init_app(app)
     identity.init_app(app)
+    setup_account.init_app(app)  # before anybody is asked who they are
     sign_in_header.init_app(app)  # before anybody is asked to sign in
     access.init_app(app)
     errors.init_app(app)
@@ -66,6 +69,8 @@ def register(app: Flask) -> None:
         notifications.blueprint,
         api_tokens.blueprint,
         api.blueprint,
+        setup.blueprint,
+        setup_account.blueprint,
     ):
         app.register_blueprint(blueprint)
     security.csrf.exempt(api.blueprint)  # no cookie counts there, so nothing can be forged

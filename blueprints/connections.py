@@ -18,7 +18,7 @@ from flask.blueprints import BlueprintSetupState
 from flask_wtf import FlaskForm
 
 from blueprints.access import requires
-from blueprints.htmx import render, wants_fragment
+from blueprints.htmx import render, wants_fragment, with_events
 from blueprints.settings_forms import ConnectWiseForm, SophosForm
 from blueprints.support import actor, installation
 from models import Role
@@ -64,7 +64,7 @@ def connection_tests() -> ConnectionTests:
 @blueprint.get("/psa")
 @requires(Role.VIEWER)
 def psa() -> Response:
-    return _page("psa", _form("psa"))
+    return _page("psa", form_of("psa"))
 
 
 @blueprint.post("/psa")
@@ -76,7 +76,7 @@ def save_psa() -> Response:
 @blueprint.get("/sophos")
 @requires(Role.VIEWER)
 def sophos() -> Response:
-    return _page("sophos", _form("sophos"))
+    return _page("sophos", form_of("sophos"))
 
 
 @blueprint.post("/sophos")
@@ -88,8 +88,7 @@ def save_sophos() -> Response:
 @blueprint.post("/<any(psa, sophos):page>/test")
 @requires(Role.OPERATOR)
 def start_test(page: str) -> Response:
-    vendor, now = VENDORS[page], installation().now()
-    connection_tests().begin(vendor, _checks(vendor), now=now)
+    begin_test(page)
     if wants_fragment():
         return test(page)
     return make_response(redirect(url_for(".test", page=page), 303))
@@ -98,13 +97,22 @@ def start_test(page: str) -> Response:
 @blueprint.get("/<any(psa, sophos):page>/test")
 @requires(Role.VIEWER)
 def test(page: str) -> Response:
-    return render(
+    found = connection_tests().find(VENDORS[page])
+    response = render(
         "settings/test.html",
         fragment="settings/_test.html",
         side=page,
         vendor=VENDORS[page],
-        test=connection_tests().find(VENDORS[page]),
+        test=found,
     )
+    ended = "connection:tested" if found and not found.running else ""
+    return with_events(response, event=ended, close=False)
+
+
+def begin_test(page: str) -> None:
+    """Test the connection in the background, right by right."""
+    vendor = VENDORS[page]
+    connection_tests().begin(vendor, _checks(vendor), now=installation().now())
 
 
 def _checks(vendor: str) -> Any:
@@ -131,7 +139,8 @@ def _configure_url() -> str | None:
     return url_for("product_mappings.index") if there else None
 
 
-def _form(page: str) -> FlaskForm:
+def form_of(page: str) -> FlaskForm:
+    """The values of one vendor, without those that the environment sets."""
     states = _states(page)
     plain = {name: state.value for name, state in states.items() if not state.secret}
     form = FORMS[page](data=plain)
@@ -148,16 +157,17 @@ def _states(page: str) -> dict[str, ConnectionState]:
 
 
 def _save(page: str) -> Response:
-    form = _form(page)
-    if not (form.validate_on_submit() and _kept(page, form)):
+    form = form_of(page)
+    if not kept(page, form):
         return _page(page, form, status=422)
-    connection_tests().forget(VENDORS[page])
     flash("Saved. Test the connection now.")
     return make_response(redirect(url_for(f".{page}"), 303))
 
 
-def _kept(page: str, form: FlaskForm) -> bool:
-    """Whether the values were kept; else the form says why not."""
+def kept(page: str, form: FlaskForm) -> bool:
+    """Whether the values were kept, which forgets the last test; else the form says why not."""
+    if not form.validate_on_submit():
+        return False
     values = {name: form[name].data or "" for name in NAMES[page] if name in form}
     confirmed = "confirm" in form and bool(form.confirm.data)
     try:
@@ -165,6 +175,7 @@ def _kept(page: str, form: FlaskForm) -> bool:
     except ConnectionValueError as error:
         form[error.name].errors = [str(error)]
         return False
+    connection_tests().forget(VENDORS[page])
     return True
 
 
@@ -173,11 +184,18 @@ def _page(page: str, form: FlaskForm, *, status: int = 200) -> Response:
         f"settings/{page}.html",
         fragment=f"settings/_{page}.html",
         status=status,
-        form=form,
-        states=_states(page),
-        labels=LABELS,
         configure_url=_configure_url(),
-        side=page,
-        vendor=VENDORS[page],
-        test=connection_tests().find(VENDORS[page]),
+        **page_context(page, form),
     )
+
+
+def page_context(page: str, form: FlaskForm) -> dict[str, Any]:
+    """What the values of one vendor, and the test of its connection, are shown with."""
+    return {
+        "form": form,
+        "states": _states(page),
+        "labels": LABELS,
+        "side": page,
+        "vendor": VENDORS[page],
+        "test": connection_tests().find(VENDORS[page]),
+    }

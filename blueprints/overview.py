@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, url_for
+from flask import Blueprint, Response, make_response, render_template
 
 from blueprints.access import requires
 from blueprints.chart import bars
 from blueprints.fixes import run_url, url_if
+from blueprints.setup import forget_way_back, progress_now
 from blueprints.support import installation, reading
 from models import Role
 from services import findings, overview
@@ -22,10 +23,8 @@ blueprint = Blueprint("overview", __name__)
 @requires(Role.VIEWER)
 def index() -> Response:
     with reading() as session:
-        vendors = overview.connections(installation(), session)
         context: dict[str, Any] = {
-            "vendors": vendors,
-            "steps": overview.first_steps(session, vendors),
+            "vendors": overview.connections(installation(), session),
             "found": findings.open_findings(session),
             "last": overview.last_run(session),
             "usage": overview.usage_by_month(session),
@@ -38,16 +37,16 @@ def index() -> Response:
 
 def _around(context: dict[str, Any]) -> dict[str, Any]:
     """The settings that matter here, and the addresses of what can be done."""
-    settings = installation().settings()
+    settings, progress = installation().settings(), progress_now()
+    if progress.over:
+        forget_way_back()
     return {
+        "progress": progress,
         "settings": settings,
         "last_url": run_url(context["last"]),
         "urls": {
             "sophos": url_if("connections.sophos") or _settings(),
             "connectwise": url_if("connections.psa") or _settings(),
-            "preview": url_if("sync_runs.index"),
-            "products": url_if("product_mappings.index"),
-            "customers": url_for("tenant_mappings.index"),
             "run": url_if("sync_runs.index"),
             "settings": _settings(),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Response, flash, make_response, redirect, url_for
 
@@ -83,7 +84,7 @@ def default_product() -> Response:
 @blueprint.post("/default-product")
 @requires(Role.ADMIN)
 def save_default_product() -> Response:
-    return _save("default_product", DefaultProductForm, check=_check_names)
+    return _save("default_product", DefaultProductForm, check=check_names)
 
 
 @blueprint.get("/default-product/choices")
@@ -97,9 +98,14 @@ def choices() -> Response:
 
 
 def _show(page: str, form_class: type[SettingsForm]) -> Response:
+    return _page(page, shown(form_class))
+
+
+def shown(form_class: type[SettingsForm]) -> SettingsForm:
+    """A form with the stored settings."""
     with reading() as session:
         stored = load_settings(session)
-    return _page(page, form_class(data=form_class.shown(stored)))
+    return form_class(data=form_class.shown(stored))
 
 
 def _save(
@@ -108,14 +114,22 @@ def _save(
     check: Callable[[SettingsForm], str] | None = None,
 ) -> Response:
     form = form_class()
+    said = saved(form, check)
+    if said is None:
+        return _page(page, form, status=422)
+    flash(said)
+    return make_response(redirect(url_for(f".{page}"), 303))
+
+
+def saved(form: SettingsForm, check: Callable[[SettingsForm], str] | None = None) -> str | None:
+    """What to say after a form of settings was kept; None when it was not: the form says why."""
     _take_out_locked(form)
     if not form.validate_on_submit():
-        return _page(page, form, status=422)
+        return None
     note = check(form) if check else ""
     if form.errors or not _stored(form):
-        return _page(page, form, status=422)
-    flash(f"Saved. {note}".strip())
-    return make_response(redirect(url_for(f".{page}"), 303))
+        return None
+    return f"Saved. {note}".strip()
 
 
 def _stored(form: SettingsForm) -> bool:
@@ -139,20 +153,27 @@ def _stored(form: SettingsForm) -> bool:
 
 
 def _page(page: str, form: SettingsForm, *, status: int = 200) -> Response:
-    locked = _take_out_locked(form)
-    with reading() as session:
-        stored = load_settings(session)
-    form.seen.data = fingerprint(stored, form.values())
     return render(
         f"settings/{page}.html",
         fragment=f"settings/_{page}.html",
         status=status,
-        form=form,
-        locked=locked,
-        say=in_words,
         scheduler=_scheduler() if page == "schedule" else None,
-        differences=labelled(form, form.shown(stored)) if form.changed_meanwhile else [],
+        **page_context(form),
     )
+
+
+def page_context(form: SettingsForm) -> dict[str, Any]:
+    """What a form of settings is shown with."""
+    locked = _take_out_locked(form)
+    with reading() as session:
+        stored = load_settings(session)
+    form.seen.data = fingerprint(stored, form.values())
+    return {
+        "form": form,
+        "locked": locked,
+        "say": in_words,
+        "differences": labelled(form, form.shown(stored)) if form.changed_meanwhile else [],
+    }
 
 
 def _scheduler() -> SchedulerState:
@@ -172,7 +193,7 @@ def _take_out_locked(form: SettingsForm) -> list[tuple[str, str, str]]:
     return form.locked
 
 
-def _check_names(form: SettingsForm) -> str:
+def check_names(form: SettingsForm) -> str:
     """Compare the names with ConnectWise's own, if it can be asked now; returns what to add."""
     chosen = {name: (form[name].data or "").strip() or None for name in FIELDS}
     if not any(chosen.values()):

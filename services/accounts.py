@@ -13,6 +13,8 @@ from services import audit, passwords
 from services.turns import take_turn
 
 LONGEST_NAME = 150
+NAMES = "names of users"
+"""What takes turns when an account is made."""
 MIN_PASSWORD = passwords.SHORTEST
 
 
@@ -33,7 +35,7 @@ def create_user(
     name = tidy(name)
     _refuse_name(name)
     refuse_weak(password, name)
-    take_turn(session, "names of users")
+    take_turn(session, NAMES)
     taken = find_by_name(session, name)
     if taken is not None:
         raise AccountError(f"There is a user {taken.name!r} already. Nothing was changed.")

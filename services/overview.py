@@ -157,50 +157,9 @@ def _change(totals: dict[str, Decimal], month: str) -> Decimal | None:
     return None if before is None else totals[month] - before
 
 
-# --- runs and first steps -----------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def last_run(session: Session) -> models.SyncRun | None:
     """The run that was begun last, whatever came of it."""
     return session.scalar(sa.select(models.SyncRun).order_by(models.SyncRun.id.desc()).limit(1))
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do before the first sync run, and whether it is done."""
-
-    key: str
-    title: str
-    text: str
-    done: bool
-
-
-def first_steps(session: Session, vendors: list[Connection]) -> list[Step]:
-    """What to do at first, in order; empty once a run has written."""
-    if session.scalar(
-        sa.select(models.SyncRun.id).where(models.SyncRun.state == RunState.SUCCEEDED)
-    ):
-        return []
-    sophos, connectwise = (vendor.configured for vendor in vendors)
-    return [
-        Step("sophos", "Connect Sophos Central Partner",
-             "API credentials of the partner: client id and client secret.", sophos),
-        Step("connectwise", "Connect ConnectWise PSA",
-             "Site, company and the keys of an API member.", connectwise),
-        Step("preview", "Make a preview",
-             "It reads the month's usage and the Sophos products; nothing is written.",
-             _any(session, models.SyncRun.fingerprint.is_not(None))),
-        Step("products", "Map the Sophos products",
-             "Choose a ConnectWise product for each, and switch its sync on.",
-             _any(session, models.ProductMapping.catalog_item_id.is_not(None))),
-        Step("customers", "Map the customers",
-             "Refresh the customer details, choose company and agreement, switch the sync on.",
-             _any(session, sa.and_(models.TenantMapping.agreement_id.is_not(None),
-                                   models.TenantMapping.sync))),
-        Step("run", "Look at a new preview, then sync",
-             "Check the plan customer by customer before it is written.", done=False),
-    ]  # fmt: skip
-
-
-def _any(session: Session, condition: sa.ColumnElement[bool]) -> bool:
-    return bool(session.scalar(sa.select(sa.literal(1)).where(condition).limit(1)))

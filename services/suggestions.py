@@ -30,6 +30,11 @@ class Suggestion:
     score: int
     reason: str
 
+    @property
+    def exact(self) -> bool:
+        """Whether it is certain by its name."""
+        return self.score == 100
+
 
 def suggestions(
     session: Session, products: Iterable[tuple[str, str]], template: str
@@ -80,7 +85,8 @@ def _alike(name: str, texts: Mapping[ItemChoice, str]) -> Suggestion | None:
     )
     if best is None:
         return None
-    return Suggestion(best[2], round(best[1]), "nearly the same words")
+    # What is not the exact name never scores like it.
+    return Suggestion(best[2], min(round(best[1]), 99), "nearly the same words")
 
 
 def _candidates(session: Session) -> list[tuple[ItemChoice, str]]:

@@ -4,6 +4,7 @@
   sample mappings, one finished run, held changes and findings, and a sandbox of both vendors.
 - `empty_admin`: an administrator of a fresh installation: no mapping, no run, no vendor.
 - `reader`, `caller`: callers of the JSON API, by tokens of the operator to read and to sync.
+- `browser`, `anna`: of an installation without an account (`fresh`), before and after the first.
 - `make`: an app of another kind, and `sign_in(app, "operator")`: a client of it.
 - `sandbox`: both vendors, as they were at first for every test; `clock`: moves when you say so;
   `database`: a session on the app's database.
@@ -23,6 +24,7 @@ from sqlalchemy.orm import Session
 from sandbox import Sandbox
 from tests.web.api_client import Api, api_of, token_of
 from tests.web.client import Client
+from tests.web.first_run import ACCOUNT, hosts, without_users
 from tests.web.world import Clock, World, build, clock_of, close, installation_of, make_app
 
 Make = Callable[..., Flask]
@@ -125,3 +127,25 @@ def reader(app: Flask) -> Api:
 @pytest.fixture
 def caller(app: Flask) -> Api:
     return api_of(app, token_of(app, "operator", "sync"))
+
+
+# --- the first run ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(make: Make, sandbox: Sandbox) -> Flask:
+    return without_users(make(full=False, vendors=False, **hosts(sandbox)))
+
+
+@pytest.fixture
+def browser(fresh: Flask) -> Client:
+    client = fresh.test_client()
+    assert isinstance(client, Client)
+    return client
+
+
+@pytest.fixture
+def anna(browser: Client) -> Client:
+    """The administrator that the set-up made, before any other step."""
+    assert browser.fill("/set-up", ACCOUNT).location == "/set-up/sophos"
+    return browser

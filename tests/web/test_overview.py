@@ -22,7 +22,7 @@ def test_it_is_healthy_at_a_glance(viewer: Client) -> None:
     assert page.text.count("Working") == 2
     assert "Run 1" in page.text
     assert "Needs attention" in page.text
-    assert "Next steps" not in page.text
+    assert "Set-up:" not in page.text
 
 
 def test_each_kind_leads_to_its_findings(viewer: Client) -> None:
@@ -74,9 +74,10 @@ def test_read_only_is_announced(
 
 def test_the_first_steps_stand_in_order(empty_admin: Client) -> None:
     page = empty_admin.page("/")
-    assert "Next steps" in page.text
+    assert "Set-up: 1 of 7 done" in page.text
     assert page.text.count("Not connected") == 2
     assert page.text.index("Connect Sophos") < page.text.index("Map the customers")
+    assert "Go on: Sophos" in page.text
 
 
 def test_a_failed_run_shows_which_vendor_failed(app: Flask, viewer: Client) -> None:
