@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -11,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from cryptography.fernet import Fernet
 from flask import Flask
 from flask_migrate import Migrate
 from pydantic import SecretStr
@@ -21,7 +21,7 @@ import blueprints
 import cli
 from config import Config, ConfigError, load_config
 from models import db
-from services import logs
+from services import keys, logs
 from services.clients.known_secrets import known_secrets
 from services.database import configure_sqlite
 from services.installation import Installation
@@ -55,7 +55,7 @@ def create_app(config: Config | None = None) -> Flask:
     Migrate(app, db, directory=str(MIGRATIONS))
     with app.app_context():
         configure_sqlite(db.engine)
-        app.extensions["tallybridge"] = Installation(config, db.engine, _vault(config))
+        app.extensions["tallybridge"] = Installation(config, db.engine, _vault(config, db.engine))
     blueprints.register(app)
     cli.register(app)
     return app
@@ -97,12 +97,21 @@ def _hide_in_logs(config: Config) -> None:
     )
 
 
-def _vault(config: Config) -> Vault:
-    """The keys for secrets at rest: those given, else one made once, beside the database."""
+def _vault(config: Config, engine: Engine) -> Vault:
+    """The keys for secrets at rest: those given, else one made once, beside the database.
+
+    A key that vanished is never made anew while something is stored that only it can read.
+    """
     if config.encryption_key:
         return Vault([key.get_secret_value() for key in config.encryption_key])
-    made = lambda: Fernet.generate_key().decode()  # noqa: E731
-    return Vault([_kept(config.data_dir, "encryption_key", None, made)])
+    file = config.data_dir / "encryption_key"
+    if not file.exists() and keys.any_stored(engine) is not False:
+        return Vault([], f"the key is missing, which stood in {file}.")
+    kept = _kept(config.data_dir, file.name, None, keys.new_key)
+    try:
+        return Vault([key for key in re.split(r"[\s,]+", kept) if key])
+    except ValueError:
+        _exit(f"TALLYBRIDGE_DATA_DIR: {file} does not hold a key; put the right one back.")
 
 
 def _kept(folder: Path, name: str, given: SecretStr | None, make: Callable[[], str]) -> str:

@@ -42,20 +42,47 @@ def post_fork(_server: Any, worker: Any) -> None:
     worker.load_wsgi = load_or_end
 
 
+def on_starting(_server: Any) -> None:
+    """Before there is a worker: refuse in one line what a worker would fail at again and again.
+
+    In a process of its own, so that this one stays small and holds no connection.
+    """
+    child = os.fork()
+    if child == 0:
+        os._exit(_prepared())
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise SystemExit(os.waitstatus_to_exitcode(status))
+
+
+def _prepared() -> int:
+    """Bring the database up and check the keys; returns the exit code."""
+    from app import create_app
+    from services.database import DatabaseUnusableError
+    from services.secrets import WrongKeyError
+    from services.start import prepare
+
+    try:
+        for warning in prepare(create_app().extensions["tallybridge"]):
+            sys.stderr.write(f"Warning: {warning}\n")
+    except (DatabaseUnusableError, WrongKeyError) as error:
+        sys.stderr.write(f"Tallybridge cannot start. {error}\n")
+        return 2
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.stderr.flush()
+    return 0
+
+
 def post_worker_init(worker: Any) -> None:
-    """Before the first request: the schema of this version, and runs that died marked as such."""
+    """Before the first request: runs that died are marked as such, and the schedule begins."""
     # Here, because the process that only watches over the worker needs none of it in its memory.
     from services import jobs, setup_code
-    from services.database import DatabaseUnusableError, upgrade
     from services.notifications import notify_tick
     from services.scheduler import Scheduler
 
     installation = worker.wsgi.extensions["tallybridge"]
-    try:
-        upgrade(installation.engine)
-    except DatabaseUnusableError as error:
-        sys.stderr.write(f"Tallybridge cannot start. {error}\n")
-        sys.exit(_ENDS_THE_SERVER)
     # A worker that is told to end says so at once, long before it has ended.
     runs = jobs.Jobs(installation, ending=lambda: not worker.alive)
     worker.wsgi.extensions["tallybridge_jobs"] = runs

@@ -16,6 +16,7 @@ def register(app: Flask) -> None:
         users.users,
         data.backup,
         data.restore,
+        data.keys,
         demo_sandbox.sandbox,
     ):
         app.cli.add_command(command)

@@ -22,10 +22,11 @@ from services.backup import BackupError
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
 from services.context import SyncContext
-from services.database import DatabaseUnusableError, upgrade
+from services.database import DatabaseUnusableError
 from services.installation import Installation
 from services.lined_yaml import ConfigFileError
 from services.secrets import WrongKeyError
+from services.start import bring_up
 from services.sync.model import Month
 from services.sync_runs import RunRefusedError
 
@@ -125,7 +126,7 @@ def installation(*, upgraded: bool = True) -> Installation:
     """The installation that this command is for, its database at this version's schema."""
     found: Installation = current_app.extensions["tallybridge"]
     if upgraded:
-        upgrade(found.engine)
+        bring_up(found)
     return found
 
 

@@ -1,282 +1,192 @@
-"""Backup and restore: every table as one archive, the same for SQLite and PostgreSQL.
-
-The archive is a ZIP of one JSON-lines file a table and a manifest with the schema revision and a
-checksum of each. It holds what the database holds: no credentials, and of passwords only hashes.
-"""
+"""Backup and restore: everything in the database as one file, consistent while others write."""
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
-import lzma
 import os
-import struct
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import alembic.command
 import alembic.util
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from models import Base
+from services import after_restore
+from services.archive import UNREADABLE, Archive, BackupError, Manifest, tables_of, write
 from services.damage import set_aside
 from services.database import (
+    READING,
     AlreadyLockedError,
     DatabaseUnusableError,
     alembic_config,
     exclusive,
-    head,
     revision,
-    revisions,
 )
 
-_MANIFEST = "manifest.json"
-_FORMAT = 1
-_BATCH = 1000
-_UNREADABLE = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
-    RuntimeError, ArithmeticError, LookupError, ValueError, TypeError,
-)  # fmt: skip
-"""What reading a ZIP file, or rows out of it, may raise when bits of it have changed."""
+__all__ = ["BackupError", "Restored", "backup", "restore"]
 
-
-class BackupError(Exception):
-    """The backup or restore did not happen; the message says why. Nothing was changed."""
+_LOCK_TIMEOUT = "15s"
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore brought back, and where a damaged database was moved that stood there."""
+    """What a restore brought back, and what became of what stood there.
+
+    `damaged` is where a damaged database was moved, `safety` the backup of one that was replaced.
+    """
 
     rows: int
     damaged: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    """What a backup says of itself: its schema, and the checksum of each table."""
-
-    revision: str
-    tables: Mapping[str, str]
+    safety: Path | None = None
 
 
 def backup(engine: Engine, target: Path, *, now: dt.datetime) -> int:
-    """Write a backup, consistent even while others write; returns the number of rows.
+    """Write a backup of one moment, of whatever schema; nobody waits for it. Returns the rows.
 
-    The file appears under its name only when it is whole. Raises BackupError.
+    The file, for its owner's eyes only, appears under its name when it is whole. Raises
+    BackupError when it cannot be written, DatabaseUnusableError when there is nothing to write.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise BackupError(f"{target} cannot be written: {error.strerror}.") from None
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as z:
-            rows = _write(engine, z, now)
-        partial.replace(target)
-    except OSError as error:
-        raise BackupError(f"{target} cannot be written: {error.strerror}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
+    with _moment(engine) as connection:
+        if revision(connection) is None:
+            raise DatabaseUnusableError("The database is empty: there is nothing to back up.")
+        return _written(target, lambda file: write(connection, file, now=now))
 
 
-def restore(engine: Engine, source: Path, *, now: dt.datetime) -> Restored:
+def restore(
+    engine: Engine,
+    source: Path,
+    *,
+    now: dt.datetime,
+    actor: str | None = None,
+    safety: Callable[[str], Path] | None = None,
+    called: str | None = None,
+) -> Restored:
     """Replace everything in the database by a backup, in one transaction.
 
-    The database may be empty, of any version, or damaged: that one is moved aside and kept. A
-    backup of an older version is brought to this version's schema. Raises BackupError when the
-    file is not a whole backup of this or an older version, or while a sync run is going on.
+    The database may be empty, of any version, or damaged: that one is moved aside and kept. What
+    is replaced is written first to the file that `safety` names for its schema. A backup of an
+    older version is brought to this version's schema. Everybody is signed out (see
+    after_restore), and the `actor` is recorded in the audit. Raises BackupError when the file is
+    not a whole backup of this or an older version, when what is there cannot be saved, or while
+    a sync run is going on.
     """
-    with _opened(source) as archive:
-        manifest = _manifest(archive)
+    with Archive.at(source, called) as archive:
+        manifest = archive.manifest()
         try:
             with exclusive(engine, "sync"):
-                return _replace(engine, archive, manifest, now)
+                return _replace(engine, archive, manifest, now, actor, safety)
         except AlreadyLockedError:
             raise BackupError(
                 "A sync run is going on. Nothing was changed; wait for it to end and try again."
             ) from None
-        except (sa.exc.SQLAlchemyError, alembic.util.CommandError, *_UNREADABLE) as error:
+        except (sa.exc.SQLAlchemyError, alembic.util.CommandError, *UNREADABLE) as error:
             reason = (str(getattr(error, "orig", error)).splitlines() or ["it is damaged"])[0]
             raise BackupError(
-                f"{source} cannot be restored: {reason}. Nothing was changed."
+                f"{archive.called} cannot be restored: {reason}. Nothing was changed."
             ) from None
 
 
 def _replace(
-    engine: Engine, archive: zipfile.ZipFile, manifest: _Manifest, now: dt.datetime
+    engine: Engine,
+    archive: Archive,
+    manifest: Manifest,
+    now: dt.datetime,
+    actor: str | None,
+    safety: Callable[[str], Path] | None,
 ) -> Restored:
     aside = set_aside(engine, now)
+    written: Path | None = None
     try:
         with engine.connect() as connection, connection.begin():
+            _keep_others_out(connection)
+            known = after_restore.present(connection)
+            replaced = revision(connection)
+            if safety is not None and replaced is not None:
+                written = _save(connection, safety(replaced), now)
             _empty(connection)
             alembic.command.upgrade(alembic_config(connection), manifest.revision)
-            rows = _load(connection, archive, manifest)
+            rows = archive.load(connection, manifest)
             alembic.command.upgrade(alembic_config(connection), "head")
+            after_restore.settle(connection, known, now=now)
+            if actor is not None:
+                after_restore.record(connection, manifest, rows, actor=actor, now=now)
     except BaseException:
+        if written is not None:
+            written.unlink(missing_ok=True)  # nothing was replaced, so it saves nothing
         if aside is not None:
             aside.put_back()
         raise
-    return Restored(rows, aside.kept if aside else None)
+    engine.dispose()  # what other connections know of the tables is over
+    return Restored(rows, aside.kept if aside else None, written)
 
 
 # --- writing ------------------------------------------------------------------------------------
 
 
-def _write(engine: Engine, archive: zipfile.ZipFile, now: dt.datetime) -> int:
-    tables: dict[str, dict[str, Any]] = {}
-    with _snapshot(engine) as connection:
-        at = revision(connection)
-        if at != head():
-            raise DatabaseUnusableError("The database is not at this version's schema.")
-        for table in Base.metadata.sorted_tables:
-            digest, count = hashlib.sha256(), 0
-            with archive.open(f"{table.name}.jsonl", "w") as file:
-                for line in _lines(connection, table):
-                    digest.update(line)
-                    file.write(line)
-                    count += 1
-            tables[table.name] = {"rows": count, "sha256": digest.hexdigest()}
-    manifest = {
-        "format": _FORMAT,
-        "revision": at,
-        "made_at": now.isoformat(),
-        "tables": tables,
-    }
-    archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
-    return sum(t["rows"] for t in tables.values())
+def _moment(engine: Engine) -> Connection:
+    """A connection whose transaction sees one moment of the database, and waits for nobody.
 
-
-def _snapshot(engine: Engine) -> Connection:
-    """A connection whose transaction sees one moment of the database."""
-    connection = engine.connect()
+    One that took SQLite's lock for writing could wait in vain: whoever writes without a pause
+    gets it again before one who looks only now and then.
+    """
     if engine.dialect.name == "postgresql":
-        return connection.execution_options(isolation_level="REPEATABLE READ")
-    return connection
+        return engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    return engine.execution_options(**{READING: True}).connect()
 
 
-def _lines(connection: Connection, table: sa.Table) -> Iterator[bytes]:
-    """The rows as the database stores them: types of ours are not applied."""
-    columns = [sa.type_coerce(c, _raw(c.type)).label(c.name) for c in table.columns]
-    for row in connection.execute(sa.select(*columns).order_by(*table.primary_key)):
-        values = {k: _plain(v) for k, v in row._mapping.items()}
-        yield (json.dumps(values, ensure_ascii=False) + "\n").encode()
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, dt.date) else value
-
-
-def _raw(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    return kind.impl_instance if isinstance(kind, sa.types.TypeDecorator) else kind
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-
-def _opened(source: Path) -> zipfile.ZipFile:
+def _written(target: Path, fill: Callable[[IO[bytes]], int]) -> int:
+    """A file that is there as a whole or not at all; raises BackupError."""
+    partial: Path | None = None
     try:
-        return zipfile.ZipFile(source)
+        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            rows = fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
     except OSError as error:
-        raise BackupError(f"{source} cannot be read: {error.strerror}.") from None
-    except _UNREADABLE:
-        raise BackupError(
-            f"{source} is not a backup of Tallybridge. Nothing was changed."
-        ) from None
+        raise BackupError(f"{target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+    return rows
 
 
-def _manifest(archive: zipfile.ZipFile) -> _Manifest:
-    """What the backup says of itself, after every table was read whole once."""
-    damaged = BackupError(
-        f"{archive.filename} is damaged, or not a backup of Tallybridge. Nothing was changed."
-    )
+def _save(connection: Connection, target: Path, now: dt.datetime) -> Path:
     try:
-        document = json.loads(archive.read(_MANIFEST))
-        if document["format"] != _FORMAT:
-            raise _newer(archive)
-        sums = {name: table["sha256"] for name, table in document["tables"].items()}
-        whole = all(_checksum(archive, f"{name}.jsonl") == sums[name] for name in sums)
-        known = isinstance(document["revision"], str)
-    except (AttributeError, *_UNREADABLE):
-        raise damaged from None
-    if not whole or not known:
-        raise damaged
-    if document["revision"] not in revisions():
-        raise _newer(archive)
-    return _Manifest(document["revision"], sums)
+        _written(target, lambda file: write(connection, file, now=now))
+    except BackupError as error:
+        raise BackupError(
+            f"What is in the database now has to be saved first, but {error} Nothing was changed; "
+            "make room there and try again."
+        ) from None
+    return target
 
 
-def _newer(archive: zipfile.ZipFile) -> BackupError:
-    return BackupError(
-        f"{archive.filename} was made by a newer version of Tallybridge, or is not a whole backup. "
-        "Nothing was changed; restore it with the version that made it."
-    )
+# --- replacing ----------------------------------------------------------------------------------
 
 
-def _checksum(archive: zipfile.ZipFile, name: str) -> str:
-    digest = hashlib.sha256()
-    with archive.open(name) as file:
-        for line in file:
-            digest.update(line)
-    return digest.hexdigest()
+def _keep_others_out(connection: Connection) -> None:
+    """Nobody writes between the safety backup and the replacement. SQLite's lock is held already.
+
+    PostgreSQL would wait for ever for whoever reads; it gives up after a while.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+    names = [connection.dialect.identifier_preparer.quote(t.name) for t in tables_of(connection)]
+    if names:
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
 
 
 def _empty(connection: Connection) -> None:
     metadata = sa.MetaData()
     metadata.reflect(connection)
     metadata.drop_all(connection)
-
-
-def _load(connection: Connection, archive: zipfile.ZipFile, manifest: _Manifest) -> int:
-    metadata = sa.MetaData()
-    metadata.reflect(connection)
-    tables = [table for table in metadata.sorted_tables if table.name != "alembic_version"]
-    if {table.name for table in tables} != set(manifest.tables):
-        # One that is missing would be restored as empty: as if nothing had ever been mapped.
-        raise ValueError(
-            f"its tables are not those of a whole backup of schema {manifest.revision}"
-        )
-    total = 0
-    for table in tables:
-        with archive.open(f"{table.name}.jsonl") as file:
-            rows = [_row(table, json.loads(line)) for line in file]
-        for batch in _batches(rows):
-            connection.execute(sa.insert(table), batch)
-        _continue_numbering(connection, table)
-        total += len(rows)
-    return total
-
-
-def _row(table: sa.Table, values: Any) -> dict[str, Any]:
-    """Dates as the driver wants them; everything else is as it was stored."""
-    if not isinstance(values, dict) or values.keys() != {c.name for c in table.columns}:
-        raise ValueError(f"{table.name} has a row that does not fit its columns")
-    parse = {sa.DateTime: dt.datetime.fromisoformat, sa.Date: dt.date.fromisoformat}
-    for column in table.columns:
-        value = values.get(column.name)
-        for kind, read in parse.items():
-            if isinstance(value, str) and isinstance(column.type, kind):
-                values[column.name] = read(value)
-    return values
-
-
-def _batches(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
-
-
-def _continue_numbering(connection: Connection, table: sa.Table) -> None:
-    """PostgreSQL counts ids on its own; go on after the highest one restored."""
-    if connection.dialect.name != "postgresql" or "id" not in table.columns:
-        return
-    sequence = sa.func.pg_get_serial_sequence(table.name, "id")
-    highest = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 1)).scalar_subquery()
-    connection.execute(sa.select(sa.func.setval(sequence, highest)))

@@ -25,6 +25,9 @@ from services import damage
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_TIMEOUT_MS = 15_000
+PATIENCE = 60.0
+"""Seconds that a process waits while another one upgrades the database."""
+_LOOK_AGAIN = 0.1
 READING = "tallybridge_reading"
 """The execution option of engines that only read: their transactions never wait for a writer."""
 
@@ -152,20 +155,26 @@ def _file_lock(path: Path) -> Iterator[StillHeld]:
         yield still_held
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(
+    engine: Engine,
+    *,
+    before: Callable[[str], str] = lambda _revision: "",
+    patience: float = PATIENCE,
+) -> None:
     """Bring the schema to this version of Tallybridge; does nothing when it is there already.
 
-    Raises DatabaseUnusableError when a newer version made the database, or it cannot be opened.
+    `before` is called with the revision of a database that is older, and only then; what it
+    returns, such as where it saved that database, is said if the upgrade fails. Of several
+    processes one upgrades, the others wait up to `patience` seconds. Raises DatabaseUnusableError
+    when a newer version made the database, when it cannot be opened, or when the upgrade fails:
+    nothing of it is kept then.
     """
     try:
-        with engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-            if current == head():
-                return
-            _refuse_newer(current)
-        with exclusive(engine, "migrate"), engine.connect() as connection:
-            alembic.command.upgrade(alembic_config(connection), "head")
-            connection.commit()
+        if _is_current(engine):
+            return
+        with _waiting_for(engine, "migrate", patience):
+            if not _is_current(engine):
+                _migrate(engine, before)
     except AlreadyLockedError:
         raise DatabaseUnusableError(
             "Another Tallybridge is upgrading the database; try again in a moment."
@@ -181,6 +190,54 @@ def upgrade(engine: Engine) -> None:
             f"The database cannot be opened: {str(reason).strip()}. Check that "
             "TALLYBRIDGE_DATA_DIR or TALLYBRIDGE_DATABASE_URL is right and writable."
         ) from None
+
+
+def _is_current(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        current = revision(connection)
+    if current != head():
+        _refuse_newer(current)
+    return current == head()
+
+
+@contextmanager
+def _waiting_for(engine: Engine, name: str, patience: float) -> Iterator[None]:
+    """The lock `name`, waited for; raises AlreadyLockedError when it is not free in time."""
+    until = time.monotonic() + patience
+    while True:
+        lock = exclusive(engine, name)
+        try:
+            lock.__enter__()
+        except AlreadyLockedError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_LOOK_AGAIN)
+        else:
+            break
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _migrate(engine: Engine, before: Callable[[str], str]) -> None:
+    """From the schema that is there to the newest one, in one transaction."""
+    with engine.connect() as connection:
+        current = revision(connection)
+    saved = before(current) if current is not None else ""
+    try:
+        with engine.connect() as connection:
+            alembic.command.upgrade(alembic_config(connection), "head")
+            connection.commit()
+    except Exception as error:
+        if current is None or damage.damage_of(error) is not None:
+            raise
+        reason = (str(getattr(error, "orig", None) or error).splitlines() or ["no words"])[0]
+        raise DatabaseUnusableError(
+            f"The database could not be brought from schema {current} to {head()}: "
+            f"{type(error).__name__}: {reason}. It is as it was. {saved} Start the version of "
+            "Tallybridge that you had before, and report this."
+        ) from error
 
 
 def head() -> str | None:

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,6 +39,11 @@ class Installation:
     config: Config
     engine: Engine
     vault: Vault
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the backups that are made without being asked for."""
+        return self.config.data_dir / "backups"
 
     def session(self) -> Session:
         """A session for one short transaction."""

@@ -150,7 +150,7 @@ def test_a_restore_that_fails_halfway_leaves_what_was_there(
     engine, file = filled(work), tmp_path / "b.zip"
     backup(engine, file, now=now)
     before = content(engine)
-    monkeypatch.setattr("services.backup._row", lambda table, values: {"nothing": values})
+    monkeypatch.setattr("services.archive._row", lambda table, values: {"nothing": values})
     with pytest.raises(BackupError, match=r"cannot be restored: .*Nothing was changed\.$"):
         restore(engine, file, now=now)
     assert content(engine) == before
