@@ -23,7 +23,7 @@ from config import Config, ConfigError, load_config
 from models import db
 from services import keys, logs
 from services.clients.known_secrets import known_secrets
-from services.database import configure_sqlite
+from services.database import configure
 from services.installation import Installation
 from services.secrets import Vault
 from services.sign_in_ways import sign_in_ways
@@ -54,7 +54,7 @@ def create_app(config: Config | None = None) -> Flask:
     db.init_app(app)
     Migrate(app, db, directory=str(MIGRATIONS))
     with app.app_context():
-        configure_sqlite(db.engine)
+        configure(db.engine)
         app.extensions["tallybridge"] = Installation(config, db.engine, _vault(config, db.engine))
     blueprints.register(app)
     cli.register(app)

@@ -121,7 +121,6 @@ def _replace(
         if aside is not None:
             aside.put_back()
         raise
-    engine.dispose()  # what other connections know of the tables is over
     return Restored(rows, aside.kept if aside else None, written)
 
 
@@ -134,9 +133,10 @@ def _moment(engine: Engine) -> Connection:
     One that took SQLite's lock for writing could wait in vain: whoever writes without a pause
     gets it again before one who looks only now and then.
     """
+    reading = engine.execution_options(**{READING: True})
     if engine.dialect.name == "postgresql":
-        return engine.connect().execution_options(isolation_level="REPEATABLE READ")
-    return engine.execution_options(**{READING: True}).connect()
+        reading = reading.execution_options(isolation_level="REPEATABLE READ")
+    return reading.connect()
 
 
 def _written(target: Path, fill: Callable[[IO[bytes]], int]) -> int:

@@ -44,6 +44,42 @@ class AlreadyLockedError(Exception):
     """Somebody else holds the lock."""
 
 
+def configure(engine: Engine) -> None:
+    """Make a database safe for several processes and threads that write.
+
+    On both kinds one transaction writes at a time, the others wait: who reads first and decides
+    then what to write, decides on what nobody changes meanwhile. Those that only read say so
+    (READING) and wait for nobody.
+    """
+    configure_sqlite(engine)
+    if engine.dialect.name == "postgresql":
+        _configure_postgresql(engine)
+
+
+def _configure_postgresql(engine: Engine) -> None:
+    from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415  (an extra; not everybody has it)
+
+    class Text(StrDumperUnknown):
+        """Vendors' text may hold a NUL, which PostgreSQL's cannot."""
+
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.adapters.register_dumper(str, Text)
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+        connection.commit()
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if not options.get(READING) and options.get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(hashtext('tallybridge writes'))"
+            )
+
+
 def configure_sqlite(engine: Engine) -> None:
     """Make SQLite safe for several processes; does nothing for other databases.
 
@@ -226,9 +262,9 @@ def _migrate(engine: Engine, before: Callable[[str], str]) -> None:
         current = revision(connection)
     saved = before(current) if current is not None else ""
     try:
-        with engine.connect() as connection:
+        # Alembic would commit each revision on its own, if the transaction were not ours.
+        with engine.begin() as connection:
             alembic.command.upgrade(alembic_config(connection), "head")
-            connection.commit()
     except Exception as error:
         if current is None or damage.damage_of(error) is not None:
             raise

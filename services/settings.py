@@ -114,6 +114,24 @@ class Notifications(_Part):
     sophos_credential_expires: dt.date | None = None
 
 
+class Retention(_Part):
+    """For how many months old details are kept; None keeps them for ever.
+
+    `runs_months`: the changes and findings of sync runs. `usage_months`: the lines of Sophos'
+    reports, counted in months that were read. The audit and the runs themselves always stay.
+    """
+
+    runs_months: Annotated[int, Field(ge=3, le=240)] | None = 24
+    usage_months: Annotated[int, Field(ge=13, le=240)] | None = 24
+
+
+class Backups(_Part):
+    """The automatic backup once a day, and how many of these are kept."""
+
+    daily: bool = True
+    keep: Annotated[int, Field(ge=1, le=365)] = 14
+
+
 class AppSettings(_Part):
     """All settings with their defaults."""
 
@@ -127,6 +145,8 @@ class AppSettings(_Part):
     default_product: DefaultProduct = DefaultProduct()
     schedule: Schedule = Schedule()
     notifications: Notifications = Notifications()
+    retention: Retention = Retention()
+    backups: Backups = Backups()
 
     @property
     def rules(self) -> Rules:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from argon2 import PasswordHasher
 from sqlalchemy.engine import Engine
 
@@ -22,6 +22,25 @@ def cheap_passwords() -> Iterator[None]:
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgresql",
+        action="store_true",
+        help="Run on a throw-away PostgreSQL instead of SQLite.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--postgresql"):
+        os.environ["TALLYBRIDGE_TEST_DATABASE"] = "postgresql"
+
+
+def pytest_unconfigure() -> None:
+    from tests.databases import stop_server
+
+    stop_server()
+
+
 @pytest.fixture
 def now() -> dt.datetime:
     """A moment before the report of its month is there."""
@@ -30,11 +49,17 @@ def now() -> dt.datetime:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A SQLite database of this version's schema, set up as the app does it."""
-    from services.database import configure_sqlite, upgrade
+    """A database of this version's schema, set up as the app does it."""
+    from tests.databases import engine_at, fresh_url
 
-    made = sa.create_engine(f"sqlite:///{tmp_path / 'tallybridge.db'}")
-    configure_sqlite(made)
-    upgrade(made)
-    yield made
-    made.dispose()
+    with engine_at(fresh_url(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Engine]:
+    """A database without any table."""
+    from tests.databases import empty_url, engine_at
+
+    with engine_at(empty_url(tmp_path, "empty")) as made:
+        yield made

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import yaml
+from sqlalchemy.engine import Connection
 
 from sandbox import Options, Sandbox
+from tests.databases import empty_url, on_postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 FLASK = [sys.executable, "-m", "flask", "--app", "app"]
@@ -68,11 +71,18 @@ class Installation:
         """An empty installation that points to a sandbox."""
         home.mkdir(parents=True, exist_ok=True)
         env = {"TALLYBRIDGE_DATA_DIR": str(home / "data"), **sandbox.env()}
+        if on_postgresql():
+            env["TALLYBRIDGE_DATABASE_URL"] = empty_url(home)
         return cls(home, env, sandbox)
 
     @property
     def database(self) -> Path:
         return self.home / "data" / "tallybridge.db"
+
+    @property
+    def url(self) -> str:
+        """The address of its database."""
+        return self.env.get("TALLYBRIDGE_DATABASE_URL") or f"sqlite:///{self.database}"
 
     def call(self, *arguments: object, input: str | None = None, **env: str) -> Answer:  # noqa: A002
         """A command in this process; env values are named without TALLYBRIDGE_."""
@@ -130,20 +140,14 @@ class Installation:
 
     def rows(self, *without: str) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of all tables; empty when there is no database."""
-        if not self.database.exists():
+        if not on_postgresql() and not self.database.exists():
             return {}
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            tables = [
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type='table'"
-                )
-                if name not in without
-            ]
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
             return {
                 name: found
-                for name in sorted(tables)
-                if (found := sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr))
+                for name in sorted(sa.inspect(connection).get_table_names())
+                if name not in without and (found := sorted(_rows(connection, name), key=repr))
             }
 
     @contextmanager
@@ -170,6 +174,20 @@ class Installation:
             if name.endswith(SECRETS):
                 assert value not in said, f"{name} was said aloud"
         return answer
+
+
+def _rows(connection: Connection, table: str) -> list[tuple[Any, ...]]:
+    """As the driver gives them; JSON as its text on both kinds of database."""
+    return [
+        tuple(_as_text(value) for value in row)
+        for row in connection.exec_driver_sql(f'SELECT * FROM "{table}"')
+    ]
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return str(value) if isinstance(value, dt.date) else value
 
 
 def refused(answer: Answer, *words: str, code: int = 1) -> None:

@@ -271,7 +271,7 @@ def test_only_one_run_at_a_time(ready: Installation, command: tuple[str, ...]) -
 
     from services.database import exclusive
 
-    engine = sa.create_engine(f"sqlite:///{ready.database}")
+    engine = sa.create_engine(ready.url)
     with exclusive(engine, "sync"), ready.unchanged():
         answer = ready.call("sync", *command)
     engine.dispose()

@@ -11,7 +11,6 @@ import copy
 import datetime as dt
 import itertools
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +31,9 @@ from services.clients.sophos import SophosAccess, SophosClient
 from services.config_file import read_config
 from services.config_import import import_config
 from services.context import SyncContext
-from services.database import configure_sqlite, upgrade
 from services.settings import load_settings
 from services.sync.model import Month
+from tests.databases import copied_url, engine_at, fresh_url, url_of
 
 TODAY = dt.date(2026, 11, 26)
 MONTH = "2026-11"
@@ -205,12 +204,6 @@ def check_requests(entries: Iterable[Entry]) -> None:
 
 
 # --- an installation ----------------------------------------------------------------------------
-
-
-def make_engine(path: Path) -> Engine:
-    engine = sa.create_engine(f"sqlite:///{path}")
-    configure_sqlite(engine)
-    return engine
 
 
 @dataclass
@@ -485,9 +478,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A moment: the database file, both vendors, and what the oracle knows."""
+    """A moment: the database, both vendors, and what the oracle knows."""
 
-    database: Path
+    database: str
     snapshot: Snapshot
     oracle: Oracle
     config: dict[str, Any]
@@ -495,42 +488,29 @@ class Prepared:
     @contextmanager
     def copy(self, folder: Path, **changes: Any) -> Iterator[Installation]:
         """An installation of its own at this moment."""
-        database = folder / "tallybridge.db"
-        shutil.copy(self.database, database)
-        engine = make_engine(database)
-        with start(options(**changes)) as sandbox:
+        url = copied_url(self.database, folder)
+        with engine_at(url) as engine, start(options(**changes)) as sandbox:
             self.snapshot.put_into(sandbox)
             config = copy.deepcopy(self.config)
-            try:
-                yield Installation(sandbox, engine, self.oracle, config, folder)
-            finally:
-                engine.dispose()
+            yield Installation(sandbox, engine, self.oracle, config, folder)
 
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[Installation]:
     """The sample mappings imported, nothing run yet."""
-    engine = make_engine(folder / "tallybridge.db")
-    upgrade(engine)
-    with start(options()) as sandbox:
+    with engine_at(fresh_url(folder)) as engine, start(options()) as sandbox:
         config = yaml.safe_load(sandbox.sample_config())
         state = copy.deepcopy(sandbox.state())
         oracle = Oracle(state, frozenset(), expected_additions(state, config))
         one = Installation(sandbox, engine, oracle, config, folder)
-        try:
-            one.take_config(config)
-            yield one
-        finally:
-            engine.dispose()
+        one.take_config(config)
+        yield one
 
 
 def keep(one: Installation, folder: Path) -> Prepared:
     """This moment, for many tests."""
-    database = folder / "kept.db"
-    with one.engine.connect() as connection:
-        connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("VACUUM INTO ?", (str(database),))
-        connection.exec_driver_sql("BEGIN")
+    one.engine.dispose()  # the last connection to go leaves everything in the one file
+    database = copied_url(url_of(one.engine), folder, "kept")
     return Prepared(database, Snapshot.of(one.sandbox), one.oracle, copy.deepcopy(one.config))
 
 

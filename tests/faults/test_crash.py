@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+import models
 from models import ChangeState, RunState
 from services.clients.connectwise import ConnectWiseClient
 from services.journal import Journal
+from tests.databases import url_of
 from tests.faults.harness import Installation, check_requests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +190,7 @@ def _environment(one: Installation) -> dict[str, str]:
         **kept,
         **one.sandbox.env(),
         "TALLYBRIDGE_DATA_DIR": str(one.folder),
+        "TALLYBRIDGE_DATABASE_URL": url_of(one.engine),
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -261,7 +264,5 @@ _ADDITION_WRITES = r"^/[^?]*/additions(/\d+)?$"
 
 
 def _newest_run(one: Installation) -> int:
-    with sqlite3.connect(one.folder / "tallybridge.db") as connection:
-        found = connection.execute("select max(id) from sync_runs").fetchone()
-    connection.close()
-    return int(found[0])
+    with one.engine.connect() as connection:
+        return connection.scalars(sa.select(sa.func.max(models.SyncRun.id))).one()

@@ -24,7 +24,8 @@ from models import Base
 from services import sync_runs
 from services.backup import BackupError, Restored, backup, restore
 from services.context import SyncContext
-from services.database import MIGRATIONS, alembic_config, configure_sqlite, head, revision
+from services.database import MIGRATIONS, alembic_config, head, revision
+from tests.databases import empty_url, engine_at
 
 
 def content(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
@@ -41,10 +42,8 @@ def content(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Engine]:
     """An empty database elsewhere."""
-    made = sa.create_engine(f"sqlite:///{tmp_path / 'other.db'}")
-    configure_sqlite(made)
-    yield made
-    made.dispose()
+    with engine_at(empty_url(tmp_path, "other")) as made:
+        yield made
 
 
 def filled(work: SyncContext) -> Engine:
@@ -150,7 +149,11 @@ def test_a_restore_that_fails_halfway_leaves_what_was_there(
     engine, file = filled(work), tmp_path / "b.zip"
     backup(engine, file, now=now)
     before = content(engine)
-    monkeypatch.setattr("services.archive._row", lambda table, values: {"nothing": values})
+
+    def bad(table: sa.Table, values: Any) -> Any:
+        raise ValueError(f"{table.name} is odd")
+
+    monkeypatch.setattr("services.archive._row", bad)
     with pytest.raises(BackupError, match=r"cannot be restored: .*Nothing was changed\.$"):
         restore(engine, file, now=now)
     assert content(engine) == before

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,22 @@ import pytest
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from app import engine_of
 from sandbox import Sandbox
+from tests.databases import drop, url_of
 from tests.web.api_client import Api, api_of, token_of
 from tests.web.client import Client
 from tests.web.first_run import ACCOUNT, hosts, without_users
-from tests.web.world import Clock, World, build, clock_of, close, installation_of, make_app
+from tests.web.world import (
+    Clock,
+    World,
+    build,
+    clock_of,
+    close,
+    copy_data,
+    installation_of,
+    make_app,
+)
 
 Make = Callable[..., Flask]
 
@@ -52,7 +62,7 @@ def make(world: World, sandbox: Sandbox, tmp_path: Path) -> Iterator[Make]:
 
     def one(*, full: bool = True, vendors: bool = True, **changes: Any) -> Flask:
         data = tmp_path / f"data{len(made)}"
-        shutil.copytree(world.folder / ("full" if full else "empty"), data)
+        copy_data(world.folder / ("full" if full else "empty"), data)
         app = make_app(data, sandbox if vendors else None, **changes)
         app.test_client_class = Client
         made.append(app)
@@ -61,6 +71,7 @@ def make(world: World, sandbox: Sandbox, tmp_path: Path) -> Iterator[Make]:
     yield one
     for app in made:
         close(app)
+        drop(url_of(engine_of(app)))
 
 
 @pytest.fixture

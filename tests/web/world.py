@@ -22,11 +22,14 @@ from services.config_file import read_config
 from services.config_import import import_config
 from services.database import upgrade
 from services.installation import PLAIN, SECRETS, Installation, store_connection_values
+from tests.databases import copied_url, fresh_url, on_postgresql
 from tests.faults.harness import Snapshot
 from tests.web.client import PASSWORD
 
 TODAY = dt.date(2026, 11, 26)
 NOW = dt.datetime(2026, 11, 26, 12, 0, tzinfo=dt.UTC)
+_DATABASE = "database-url"
+"""A file of the tests in each data directory."""
 FROM_ENVIRONMENT_ONLY = ("SOPHOS_ID_URL", "SOPHOS_API_URL", "ALLOWED_VENDOR_HOSTS")
 # Names are the roles; a cheap hash, because a real one takes longer than most tests.
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -91,7 +94,7 @@ def build(folder: Path) -> Iterator[World]:
         app = make_app(folder / "empty", sandbox)
         add_users(app)
         close(app)
-        shutil.copytree(folder / "empty", folder / "full")
+        copy_data(folder / "empty", folder / "full")
         app = make_app(folder / "full", sandbox)
         seed(app, sandbox, folder)
         close(app)
@@ -120,6 +123,7 @@ def make_app(
     for name in (*SECRETS, *PLAIN) if stored else ():
         typed[name] = env.pop(f"TALLYBRIDGE_{name.upper()}", "")
     env |= {f"TALLYBRIDGE_{name}": value for name, value in environment.items()}
+    env |= _own_database(data)
     app = create_app(load_config({**env, "TALLYBRIDGE_DATA_DIR": str(data)}))
     real = installation_of(app)
     kept = TestInstallation(real.config, real.engine, real.vault)
@@ -128,6 +132,25 @@ def make_app(
     if typed:
         store_connection_values(kept, typed, actor="admin")
     return app
+
+
+def copy_data(source: Path, target: Path) -> None:
+    """A copy of a data directory with its database."""
+    shutil.copytree(source, target)
+    if on_postgresql():
+        url = (source / _DATABASE).read_text(encoding="ascii")
+        (target / _DATABASE).write_text(copied_url(url, target), encoding="ascii")
+
+
+def _own_database(data: Path) -> dict[str, str]:
+    """Where the database of a data directory stands; with SQLite it is in there anyway."""
+    if not on_postgresql():
+        return {}
+    file = data / _DATABASE
+    if not file.exists():
+        data.mkdir(parents=True, exist_ok=True)
+        file.write_text(fresh_url(data), encoding="ascii")
+    return {"TALLYBRIDGE_DATABASE_URL": file.read_text(encoding="ascii")}
 
 
 def installation_of(app: Flask) -> Installation:
