@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine, make_url
 
 import blueprints
 import cli
+from blueprints.uploads import SpoolingRequest
 from config import Config, ConfigError, load_config
 from models import db
 from services import keys, logs
@@ -41,6 +42,7 @@ def create_app(config: Config | None = None) -> Flask:
     logs.keep_in(config.data_dir / "tallybridge.log")
     _hide_in_logs(config)
     app = Flask(__name__)
+    app.request_class = SpoolingRequest
     app.config.update(
         SECRET_KEY=_kept(config.data_dir, "secret_key", config.secret_key, secrets.token_urlsafe),
         SQLALCHEMY_DATABASE_URI=config.sqlalchemy_url,

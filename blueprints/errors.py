@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 from http import HTTPStatus
 
 from flask import Flask, Response, make_response, render_template
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from blueprints.api_problems import http_problem, problem, wants_problem
 from blueprints.htmx import wants_fragment
 from blueprints.request_log import request_id
+from blueprints.support import installation
+from services.backup import BackupError
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
+from services.damage import damage_of, unusable
 from services.database import DatabaseUnusableError
 from services.secrets import WrongKeyError
 from services.throttle import ThrottledError
@@ -30,6 +35,11 @@ _ADVICE = {
     429: "Too many attempts. Wait a quarter of an hour and try again.",
 }
 
+_NO_ROOM = (
+    "The data volume is full, or cannot be written. Nothing was changed; make room there and try "
+    "again."
+)
+
 
 def init_app(app: Flask) -> None:
     app.register_error_handler(CSRFError, _stale_form)
@@ -37,6 +47,9 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ThrottledError, _throttled)
     for expected in (VendorError, NotConfiguredError, WrongKeyError, DatabaseUnusableError):
         app.register_error_handler(expected, _expected)
+    app.register_error_handler(BackupError, _said_already)
+    for storage in (DatabaseError, OSError):
+        app.register_error_handler(storage, _storage)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -67,6 +80,21 @@ def _throttled(error: ThrottledError) -> Response:
 
 def _expected(error: Exception) -> Response:
     return _page(502 if isinstance(error, VendorError) else 503, f"{error} Nothing was changed.")
+
+
+def _said_already(error: BackupError) -> Response:
+    return _page(503, str(error))
+
+
+def _storage(error: DatabaseError | OSError) -> Response:
+    """A database or a volume that cannot be used now; everything else of these is our own fault."""
+    if isinstance(error, OperationalError) or damage_of(error) is not None:
+        logger.warning("database: %s", getattr(error, "orig", error))
+        return _page(503, unusable(installation().engine, error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        logger.warning("data volume: %s", error)
+        return _page(503, _NO_ROOM)
+    return _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -12,6 +12,7 @@ from blueprints.connections import connection_tests
 from blueprints.htmx import render
 from blueprints.settings_forms import (
     DefaultProductForm,
+    RetentionForm,
     SafetyForm,
     ScheduleForm,
     SettingsForm,
@@ -73,6 +74,18 @@ def schedule() -> Response:
 @requires(Role.ADMIN)
 def save_schedule() -> Response:
     return _save("schedule", ScheduleForm)
+
+
+@blueprint.get("/retention")
+@requires(Role.VIEWER)
+def retention() -> Response:
+    return _show("retention", RetentionForm)
+
+
+@blueprint.post("/retention")
+@requires(Role.ADMIN)
+def save_retention() -> Response:
+    return _save("retention", RetentionForm)
 
 
 @blueprint.get("/default-product")

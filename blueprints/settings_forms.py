@@ -24,6 +24,7 @@ from services.settings import AppSettings
 
 _SECRET = {"autocomplete": "off", "spellcheck": "false"}
 _PLAIN = {"autocomplete": "off", "spellcheck": "false"}
+_NUMBER = {"inputmode": "numeric", "autocomplete": "off"}
 
 
 def _text(label: str, **attributes: str) -> StringField:
@@ -196,6 +197,51 @@ class ScheduleForm(SettingsForm):
     def shown(settings: AppSettings) -> dict[str, Any]:
         """The fields' values for what is stored."""
         return {"timezone": settings.timezone, **settings.schedule.model_dump()}
+
+
+class MonthsField(IntegerField):  # type: ignore[misc]  # wtforms has no types
+    """A number of months; empty means for ever."""
+
+    widget = TextInput()
+
+    def __init__(self, label: str, least: int) -> None:
+        wrong = f"Enter a whole number from {least} to 240, or nothing."
+        super().__init__(
+            label, [Optional(), NumberRange(least, 240, message=wrong)], render_kw=_NUMBER
+        )
+        self.wrong = wrong
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        entered = "".join(valuelist[:1]).strip()
+        self.data = None
+        if entered and not (entered.isascii() and entered.isdigit() and len(entered) < 5):
+            raise ValueError(self.wrong)
+        if entered:
+            self.data = int(entered)
+
+
+class RetentionForm(SettingsForm):
+    """For how long details are kept, and how many automatic backups."""
+
+    runs_months = MonthsField("Changes and findings of sync runs", least=3)
+    usage_months = MonthsField("Lines of Sophos' usage reports", least=13)
+    daily = BooleanField("Make a backup once a day")
+    keep = IntegerField(
+        "Daily backups kept",
+        [InputRequired("Enter a number from 1 to 365."), NumberRange(1, 365)],
+        render_kw=_NUMBER,
+    )
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "retention": self.entered("runs_months", "usage_months"),
+            "backups": self.entered("daily", "keep"),
+        }
+
+    @staticmethod
+    def shown(settings: AppSettings) -> dict[str, Any]:
+        """The fields' values for what is stored."""
+        return {**settings.retention.model_dump(), **settings.backups.model_dump()}
 
 
 def labelled(form: SettingsForm, stored: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -93,9 +93,7 @@ def _unchanged(error: VendorError) -> str:
 
 def _database_failed(error: SQLAlchemyError) -> str:
     here: Installation = current_app.extensions["tallybridge"]
-    damaged = damage.told(here.engine, error, "Nothing half-done was kept")
-    reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return damaged or f"The database failed: {reason}. Nothing half-done was kept."
+    return damage.unusable(here.engine, error)
 
 
 def fail(message: str, *, as_json: bool) -> NoReturn:

@@ -20,11 +20,11 @@ from services import after_restore
 from services.archive import UNREADABLE, Archive, BackupError, Manifest, tables_of, write
 from services.damage import set_aside
 from services.database import (
-    READING,
     AlreadyLockedError,
     DatabaseUnusableError,
     alembic_config,
     exclusive,
+    reading,
     revision,
 )
 
@@ -51,7 +51,9 @@ def backup(engine: Engine, target: Path, *, now: dt.datetime) -> int:
     The file, for its owner's eyes only, appears under its name when it is whole. Raises
     BackupError when it cannot be written, DatabaseUnusableError when there is nothing to write.
     """
-    with _moment(engine) as connection:
+    # Not as a writer: who only looks for SQLite's lock now and then may never get it from one who
+    # writes without a pause.
+    with reading(engine).connect() as connection:
         if revision(connection) is None:
             raise DatabaseUnusableError("The database is empty: there is nothing to back up.")
         return _written(target, lambda file: write(connection, file, now=now))
@@ -125,18 +127,6 @@ def _replace(
 
 
 # --- writing ------------------------------------------------------------------------------------
-
-
-def _moment(engine: Engine) -> Connection:
-    """A connection whose transaction sees one moment of the database, and waits for nobody.
-
-    One that took SQLite's lock for writing could wait in vain: whoever writes without a pause
-    gets it again before one who looks only now and then.
-    """
-    reading = engine.execution_options(**{READING: True})
-    if engine.dialect.name == "postgresql":
-        reading = reading.execution_options(isolation_level="REPEATABLE READ")
-    return reading.connect()
 
 
 def _written(target: Path, fill: Callable[[IO[bytes]], int]) -> int:

@@ -50,6 +50,31 @@ def told(engine: Engine, error: BaseException, kept: str) -> str | None:
     )
 
 
+def unusable(engine: Engine, error: BaseException) -> str:
+    """One sentence or two for a database that cannot be used just now: why, and what to do."""
+    damaged = told(engine, error, "Nothing was changed")
+    if damaged is not None:
+        return damaged
+    reason = (str(getattr(error, "orig", None) or error).splitlines() or ["no words"])[0].strip()
+    for words, sentence in _KNOWN.items():
+        if words in reason:
+            return sentence
+    return f"The database cannot be used: {reason}. Nothing half-done was kept."
+
+
+_KNOWN = {
+    "database is locked": "The database is locked by another program for too long. Nothing was "
+    "changed; end that program, or try again in a moment.",
+    "lock timeout": "The database is locked by another program for too long. Nothing was "
+    "changed; end that program, or try again in a moment.",
+    "disk is full": "There is no room left on the data volume. Nothing was changed; make room and "
+    "try again.",
+    "readonly database": "The database cannot be written. Nothing was changed; check the rights of "
+    "the data volume and that it is not mounted read-only.",
+}
+"""What databases say, and what it means to a person."""
+
+
 def set_aside(engine: Engine, now: dt.datetime) -> SetAside | None:
     """Move the database out of the way if it is damaged; None when there is nothing to move.
 

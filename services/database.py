@@ -56,6 +56,14 @@ def configure(engine: Engine) -> None:
         _configure_postgresql(engine)
 
 
+def reading(engine: Engine) -> Engine:
+    """The same database for those who only read: each transaction sees one moment of it."""
+    options: dict[str, Any] = {READING: True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"  # as SQLite does by itself
+    return engine.execution_options(**options)
+
+
 def _configure_postgresql(engine: Engine) -> None:
     from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415  (an extra; not everybody has it)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import sqlalchemy as sa
 import xlsxwriter
@@ -18,6 +20,7 @@ import models
 from services.run_changes import KINDS, STATES, Filters, codes_of, filtered, names_for
 from services.run_pages import money_of
 
+T = TypeVar("T")
 Cell = str | Decimal | int | dt.date | dt.datetime | None
 Row = Sequence[Cell]
 
@@ -56,8 +59,7 @@ CHANGE_COLUMNS = (
 
 def change_rows(session: Session, run: models.SyncRun, filters: Filters) -> Iterator[Row]:
     """The changes of a run as rows, some at a time."""
-    query = filtered(run.id, filters).execution_options(yield_per=_ROWS_AT_A_TIME)
-    for part in session.scalars(query).partitions():
+    for part in _parts(session, filtered(run.id, filters)):
         names = names_for(session, part)
         for row in part:
             difference = None if row.after is None else row.after - (row.before or Decimal(0))
@@ -92,7 +94,7 @@ AUDIT_COLUMNS = ("Event", "When (UTC)", "Who", "What", "Subject", "Before", "Aft
 
 def audit_rows(session: Session, query: sa.Select[models.AuditEvent]) -> Iterator[Row]:
     """Audit events as rows, some at a time."""
-    for event in session.scalars(query.execution_options(yield_per=_ROWS_AT_A_TIME)):
+    for event in itertools.chain.from_iterable(_parts(session, query)):
         yield (
             event.id,
             event.at,
@@ -103,6 +105,13 @@ def audit_rows(session: Session, query: sa.Select[models.AuditEvent]) -> Iterato
             _values(event.after),
             event.run_id,
         )
+
+
+def _parts(session: Session, query: sa.Select[T]) -> Iterator[Sequence[T]]:
+    """Some rows at a time; closed too when nobody takes the rest, or a server keeps it ready."""
+    found = session.scalars(query.execution_options(yield_per=_ROWS_AT_A_TIME))
+    with closing(found):
+        yield from found.partitions()
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:

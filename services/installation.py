@@ -19,7 +19,7 @@ from config import Config
 from services import audit
 from services.connections import connectwise_client, sophos_client
 from services.context import Progress, SyncContext, no_progress
-from services.database import READING
+from services.database import reading
 from services.secrets import Vault
 from services.settings import AppSettings, load_settings
 
@@ -51,7 +51,7 @@ class Installation:
 
     def reading(self) -> Session:
         """A session that only reads; it neither waits for a writer nor makes one wait."""
-        return sessionmaker(self.engine.execution_options(**{READING: True}))()
+        return sessionmaker(reading(self.engine))()
 
     def now(self) -> dt.datetime:
         """The present instant."""

@@ -213,9 +213,13 @@ def test_only_one_of_many_saves_and_upgrades(here: Installation) -> None:
     saved: list[str] = []
     start = threading.Barrier(4)
 
+    def save(schema: str) -> str:
+        saved.append(schema)
+        return ""
+
     def come() -> None:
         start.wait(10)
-        upgrade(here.engine, before=lambda schema: saved.append(schema) or "")
+        upgrade(here.engine, before=save)
 
     threads = [threading.Thread(target=come) for _ in range(4)]
     for thread in threads:

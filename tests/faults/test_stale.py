@@ -15,6 +15,7 @@ import pytest
 import models
 from models import ChangeState, RunState
 from services import sync_runs
+from tests.databases import sqlite_only
 from tests.faults.harness import (
     MONTH,
     MOVED_PRODUCT,
@@ -536,6 +537,7 @@ def test_a_vendor_that_is_down_ends_the_run_early(changed: Installation) -> None
     assert "Ended early" in (told.message or "")
 
 
+@sqlite_only
 def test_intents_survive_a_power_cut(owned: Installation) -> None:
     with owned.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2

@@ -12,6 +12,7 @@ from flask import Flask
 
 import models
 from sandbox import Fault, Sandbox
+from services.keys import new_key
 from tests.web.client import Client, page_of
 from tests.web.world import installation_of, make_app
 
@@ -228,7 +229,7 @@ def test_secrets_of_another_key_are_named_in_the_test(
     make: Make, sign_in: SignIn, tmp_path: Any
 ) -> None:
     app = make(stored=True)
-    (installation_of(app).config.data_dir / "encryption_key").unlink()
+    (installation_of(app).config.data_dir / "encryption_key").write_text(new_key())
     again = make_app(installation_of(app).config.data_dir, None)
     again.test_client_class = Client
     client = sign_in(again, "admin")

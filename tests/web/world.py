@@ -173,4 +173,7 @@ def add_users(app: Flask) -> None:
 
 def close(app: Flask) -> None:
     """Let go of the database, so that its files may be copied."""
+    jobs = app.extensions.get("tallybridge_jobs")
+    if jobs is not None:
+        jobs.join()
     engine_of(app).dispose()
