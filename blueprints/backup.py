@@ -23,6 +23,7 @@ from flask_wtf.file import FileField
 from wtforms import StringField
 
 from blueprints.access import requires
+from blueprints.downloads import pieces
 from blueprints.htmx import render
 from blueprints.support import actor, installation, writing
 from blueprints.uploads import SpoolingRequest
@@ -50,7 +51,6 @@ LARGEST_UPLOAD = 200_000_000
 """Bytes. Everything else that is sent to us is small."""
 WORD = "restore"
 _ZIP = "application/zip"
-_PIECE = 256 * 1024
 
 
 class UploadForm(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
@@ -103,7 +103,7 @@ def download(name: str) -> Response:
     return answer
 
 
-@blueprint.post("/upload")
+@blueprint.post("")
 @requires(Role.ADMIN)
 def upload() -> Response:
     """The first step with a file of the person's own: it is put beside the others and shown."""
@@ -231,7 +231,7 @@ def _file(name: str) -> Path:
 def _sent(file: Path, name: str) -> Response:
     """Some at a time, with its size, and never kept by a browser or a proxy."""
     stream = file.open("rb")
-    response = Response(iter(functools.partial(stream.read, _PIECE), b""), mimetype=_ZIP)
+    response = Response(pieces(stream), mimetype=_ZIP)
     response.call_on_close(stream.close)
     response.content_length = file.stat().st_size
     response.headers.set("Content-Disposition", "attachment", filename=name)

@@ -39,13 +39,14 @@ def xlsx_download(name: str, columns: Sequence[str], rows: Rows) -> Response:
         write_xlsx(file, "Tallybridge", columns, rows(session))
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    response = Response(_pieces(file), mimetype=XLSX)
+    response = Response(pieces(file), mimetype=XLSX)
     response.content_length = size
     response.headers.set("Content-Disposition", "attachment", filename=f"{name}.xlsx")
     return response
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """A file some at a time; closed at its end."""
     with file:
         while piece := file.read(_PIECE):
             yield piece

@@ -204,12 +204,10 @@ class MonthsField(IntegerField):  # type: ignore[misc]  # wtforms has no types
 
     widget = TextInput()
 
-    def __init__(self, label: str, least: int) -> None:
-        wrong = f"Enter a whole number from {least} to 240, or nothing."
-        super().__init__(
-            label, [Optional(), NumberRange(least, 240, message=wrong)], render_kw=_NUMBER
-        )
-        self.wrong = wrong
+    def __init__(self, label: str, least: int, **kwargs: Any) -> None:
+        self.wrong = f"Enter a whole number from {least} to 240, or nothing. Nothing was changed."
+        kwargs.setdefault("render_kw", _NUMBER)
+        super().__init__(label, [Optional(), NumberRange(least, 240, message=self.wrong)], **kwargs)
 
     def process_formdata(self, valuelist: list[str]) -> None:
         entered = "".join(valuelist[:1]).strip()
