@@ -300,3 +300,61 @@ def test_what_lives_shortly_goes(engine: Engine) -> None:
         assert session.scalars(sa.select(models.LoginAttempt.account)).all() == ["new"]
         assert set(session.scalars(sa.select(models.ScheduledSlot.key))) == {"waits", "new"}
         assert set(session.scalars(sa.select(models.Notice.key))) == {"waits", "new"}
+
+
+@pytest.mark.parametrize("why", ["held", "open", "newest plan", "newest month", "nothing"])
+def test_one_old_run_that_is_still_needed(engine: Engine, why: str) -> None:
+    """Years of runs without a plan follow; what is needed keeps its report's lines too."""
+    at = NOW - dt.timedelta(days=2000)
+    state = {"held": ChangeState.HELD, "open": ChangeState.UNCLEAR}.get(why, ChangeState.APPLIED)
+    with Session(engine) as session, session.begin():
+        report = models.UsageReport(
+            month="2021-01", fingerprint="f", read_at=at, trusted=False, tenant_ids=[]
+        )
+        session.add(report)
+        session.flush()
+        session.add(
+            models.UsageLine(
+                report_id=report.id, tenant_id="t", product_key="p", product_name="P",
+                quantity=Decimal(1),
+            )
+        )  # fmt: skip
+        old = models.SyncRun(
+            month="2021-01", trigger="t", actor="a", state=RunState.FAILED, started_at=at,
+            fingerprint="f" if why == "newest plan" else None, report_id=report.id,
+            undo_of_id=None,
+        )  # fmt: skip
+        session.add(old)
+        session.flush()
+        change(session, old.id, random.Random(1))
+        session.flush()
+        session.execute(sa.update(models.Change).values(state=state))
+        if why == "nothing":
+            newer = models.SyncRun(
+                month="2021-02", trigger="t", actor="a", state=RunState.SUCCEEDED, started_at=at
+            )
+            session.add(newer)
+        for number in range(20):
+            later = NOW - dt.timedelta(days=20 - number)
+            session.add(
+                models.SyncRun(
+                    trigger="t", actor="a", state=RunState.NOT_READY, started_at=later
+                )
+            )  # fmt: skip
+        for number in range(1, 14):
+            month = f"2022-{number:02}" if number < 13 else "2023-01"
+            session.add(
+                models.UsageReport(
+                    month=month, fingerprint="f", read_at=NOW, trusted=True, tenant_ids=[]
+                )
+            )
+        if why == "newest plan":
+            session.execute(sa.update(models.Change).values(state=ChangeState.SKIPPED))
+        run_id = old.id
+    before = what_planning_reads(engine)
+    done = purge(engine, SHORT, now=NOW)
+    assert what_planning_reads(engine) == before
+    with Session(engine) as session:
+        left = len(session.get_one(models.SyncRun, run_id).changes)
+    assert (left, rows(engine, models.UsageLine)) == ((0, 0) if why == "nothing" else (1, 1))
+    assert (done.runs, done.lines) == ((1, 1) if why == "nothing" else (0, 0))
