@@ -111,6 +111,8 @@ def refresh(
         last = session.get(models.Marker, MARKER)
         last_full = session.get(models.Marker, FULL_MARKER)
     full = full or not last or not last_full or started - last_full.at > FULL_AFTER
+    if last and last.at > started:  # by a clock that was wrong: nothing could be newer
+        full = True
     since = None if full or last is None else last.at - OVERLAP
     items = connectwise.catalog_items(updated_since=since)
     changed = _store(installation, items)

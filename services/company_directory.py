@@ -113,7 +113,7 @@ def latest_refresh(session: Session) -> models.DirectoryRefresh | None:
 
 def is_running(refresh: models.DirectoryRefresh | None, now: dt.datetime) -> bool:
     """Whether a refresh is under way; one that gives no sign of life any more has died."""
-    return refresh is not None and refresh.ended_at is None and now - refresh.seen_at < _SILENT
+    return refresh is not None and refresh.ended_at is None and abs(now - refresh.seen_at) < _SILENT
 
 
 def start_refresh(installation: Installation, *, actor: str) -> threading.Thread | None:

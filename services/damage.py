@@ -56,10 +56,12 @@ def unusable(engine: Engine, error: BaseException) -> str:
     if damaged is not None:
         return damaged
     reason = (str(getattr(error, "orig", None) or error).splitlines() or ["no words"])[0].strip()
-    for words, sentence in _KNOWN.items():
-        if words in reason:
-            return sentence
-    return f"The database cannot be used: {reason}. Nothing half-done was kept."
+    return known(reason) or f"The database cannot be used: {reason}. Nothing half-done was kept."
+
+
+def known(reason: str) -> str | None:
+    """What the words of a database mean to a person; None for others."""
+    return next((sentence for words, sentence in _KNOWN.items() if words in reason), None)
 
 
 _KNOWN = {
@@ -69,6 +71,8 @@ _KNOWN = {
     "changed; end that program, or try again in a moment.",
     "disk is full": "There is no room left on the data volume. Nothing was changed; make room and "
     "try again.",
+    "disk I/O error": "The data volume cannot be used: it is full, or it is failing. Nothing was "
+    "changed; make room, or look at the volume, and try again.",
     "readonly database": "The database cannot be written. Nothing was changed; check the rights of "
     "the data volume and that it is not mounted read-only.",
 }

@@ -229,10 +229,11 @@ def upgrade(
             raise DatabaseUnusableError(damaged) from None
         if not isinstance(error, sa.exc.OperationalError | OSError):
             raise
-        reason = getattr(error, "orig", None) or error
+        reason = str(getattr(error, "orig", None) or error).strip()
         raise DatabaseUnusableError(
-            f"The database cannot be opened: {str(reason).strip()}. Check that "
-            "TALLYBRIDGE_DATA_DIR or TALLYBRIDGE_DATABASE_URL is right and writable."
+            damage.known(reason)
+            or f"The database cannot be opened: {reason}. Check that TALLYBRIDGE_DATA_DIR or "
+            "TALLYBRIDGE_DATABASE_URL is right and writable."
         ) from None
 
 

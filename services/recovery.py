@@ -110,7 +110,9 @@ def _time_left(context: SyncContext, row: models.Change) -> float:
         return context.crash_wait
     if row.kind is not ChangeKind.CREATE:
         return 0
-    return (context.late_arrival - (context.now() - row.settled_at)).total_seconds()
+    # A clock that was set back since must not make us wait for hours: it was sent before now.
+    left = min(context.late_arrival, context.late_arrival - (context.now() - row.settled_at))
+    return left.total_seconds()
 
 
 def _may_still_arrive(context: SyncContext, row: models.Change) -> bool:

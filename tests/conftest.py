@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TALLYBRIDGE_TEST_DATABASE"] = "postgresql"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("sqlite_only") and item.config.getoption("--postgresql"):
+        pytest.skip("about SQLite's own ways")
+
+
 def pytest_unconfigure() -> None:
     from tests.databases import stop_server
 

@@ -31,7 +31,7 @@ def on_postgresql() -> bool:
     return os.environ.get(VARIABLE) == "postgresql"
 
 
-sqlite_only = pytest.mark.skipif(on_postgresql(), reason="about SQLite's own ways")
+sqlite_only = pytest.mark.sqlite_only
 """For tests of damaged files, pragmas, and what else only SQLite has."""
 
 

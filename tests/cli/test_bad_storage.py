@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,7 +23,9 @@ import pytest
 import sqlalchemy as sa
 
 from services.database import exclusive
+from services.keys import new_key
 from tests.cli.installation import Installation, refused
+from tests.databases import copied_url, drop, on_postgresql, sqlite_only
 
 Edit = Callable[[str, bytes], bytes | None]
 WITHOUT_POWER = (
@@ -54,32 +59,23 @@ def own(module_desk: Installation, backed: Path, tmp_path: Path) -> Iterator[Ins
     """An installation with the same data, to be spoilt."""
     data = tmp_path / "home" / "data"
     data.mkdir(parents=True)
-    with (
-        closing(sqlite3.connect(module_desk.database)) as source,
-        closing(sqlite3.connect(data / "tallybridge.db")) as target,
-    ):
-        source.backup(target)
+    url = copied_url(module_desk.url, data)
     env = {**module_desk.env, "TALLYBRIDGE_DATA_DIR": str(data)}
+    if on_postgresql():
+        env["TALLYBRIDGE_DATABASE_URL"] = url
     yield Installation(tmp_path / "home", env, module_desk.sandbox)
     data.chmod(0o700)
+    drop(url)
 
 
 def count(desk: Installation) -> int:
     return sum(len(rows) for table, rows in desk.rows().items() if table != "alembic_version")
 
 
-def restored(desk: Installation) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows, without the one that tells of the restore itself."""
-    rows = desk.rows()
-    others = [row for row in rows["audit_events"] if row[3] != "backup.restore"]
-    assert len(others) == len(rows["audit_events"]) - 1
-    return {**rows, "audit_events": others}
-
-
 def execute(desk: Installation, statement: str) -> None:
-    with closing(sqlite3.connect(desk.database)) as connection:
-        connection.execute(statement)
-        connection.commit()
+    engine = sa.create_engine(desk.url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
 
 
 # --- the database -------------------------------------------------------------------------------
@@ -88,14 +84,14 @@ def execute(desk: Installation, statement: str) -> None:
 def test_a_database_of_a_newer_version_is_not_touched(own: Installation) -> None:
     execute(own, "UPDATE alembic_version SET version_num = '9999'")
     password = own.write("correct horse battery", "password")
-    before = own.database.read_bytes()
+    before = own.rows()
     for command in COMMANDS:
         more = (password,) if "--password-file" in command else ()
         file = [str(own.home / part) if part == "backup.zip" else part for part in command]
         with own.unchanged():
             answer = own.call(*file, *more)
         refused(answer, "schema 9999, which this version .* does not know", "Nothing was changed")
-    assert own.database.read_bytes() == before
+    assert own.rows() == before
     assert not (own.home / "backup.zip").exists()
 
 
@@ -104,6 +100,7 @@ def test_the_advice_to_restore_a_backup_can_be_followed(own: Installation, backe
     assert own.call("restore", backed).code == 0
 
 
+@sqlite_only
 @pytest.mark.parametrize("damage", ["no database", "cut off"])
 def test_a_damaged_database_is_not_touched(own: Installation, damage: str) -> None:
     whole = own.database.read_bytes()
@@ -115,12 +112,14 @@ def test_a_damaged_database_is_not_touched(own: Installation, damage: str) -> No
     assert not (own.home / "b.zip").exists()
 
 
+@sqlite_only
 def test_a_damaged_database_is_told_with_what_to_do(own: Installation) -> None:
     own.database.write_bytes(b"x" * 8192)
     answer = own.call("sync", "run")
     refused(answer, str(own.database), "Nothing was changed; restore a backup")
 
 
+@sqlite_only
 @pytest.mark.parametrize("damage", ["no database", "cut off"])
 def test_a_damaged_database_is_set_aside_by_a_restore(
     own: Installation, module_desk: Installation, backed: Path, damage: str
@@ -133,9 +132,10 @@ def test_a_damaged_database_is_set_aside_by_a_restore(
     [kept] = own.database.parent.glob("tallybridge.db.damaged-*Z")
     assert f"The damaged database was kept as {kept}." in answer.out
     assert kept.read_bytes() == before
-    assert restored(own) == module_desk.rows()
+    assert own.restored() == module_desk.rows()
 
 
+@sqlite_only
 def test_a_damaged_database_stays_where_it_is_when_the_backup_is_no_better(
     own: Installation, backed: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +146,7 @@ def test_a_damaged_database_stays_where_it_is_when_the_backup_is_no_better(
     assert not list(own.database.parent.glob("*damaged*"))
 
 
+@sqlite_only
 def test_a_database_that_cannot_be_opened(own: Installation) -> None:
     own.database.unlink()
     own.database.mkdir()
@@ -156,6 +157,7 @@ def test_a_database_that_cannot_be_opened(own: Installation) -> None:
     )
 
 
+@sqlite_only
 def test_a_data_directory_that_is_read_only(own: Installation) -> None:
     data = own.database.parent
     for file in data.iterdir():
@@ -170,6 +172,7 @@ def test_a_data_directory_that_is_read_only(own: Installation) -> None:
     assert "TALLYBRIDGE_DATA_DIR" in answer.err
 
 
+@sqlite_only
 def test_a_locked_database_is_told(own: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     import services.database
 
@@ -311,7 +314,7 @@ SPOILT = [
     ),
     pytest.param(
         table("product_mappings", lambda b: b + b.splitlines(keepends=True)[0]),
-        "cannot be restored: UNIQUE",
+        "cannot be restored: (UNIQUE|duplicate key)",
         id="a row twice",
     ),
     pytest.param(
@@ -373,7 +376,7 @@ def test_a_foreign_zip_and_no_file(module_desk: Installation, tmp_path: Path) ->
 
 
 def test_no_restore_while_a_run_goes_on(module_desk: Installation, backed: Path) -> None:
-    engine = sa.create_engine(f"sqlite:///{module_desk.database}")
+    engine = sa.create_engine(module_desk.url)
     with exclusive(engine, "sync"), module_desk.unchanged():
         answer = module_desk.call("restore", backed)
     engine.dispose()
@@ -388,7 +391,7 @@ def test_a_restore_brings_back_every_row_and_forgets_newer_ones(
     assert own.rows() != before
     answer = own.call("restore", backed, "--json")
     assert answer.json == {"rows": sum(len(r) for t, r in before.items() if t != "alembic_version")}
-    assert restored(own) == before
+    assert own.restored() == before
     [saved] = (own.database.parent / "backups").glob("tallybridge-before-restore-*.zip")
     assert stat.S_IMODE(saved.stat().st_mode) == 0o600
     assert stat.S_IMODE(saved.parent.stat().st_mode) == 0o700
@@ -402,5 +405,115 @@ def test_a_backup_fits_an_empty_data_directory(
     assert module_desk.sandbox is not None
     fresh = Installation.at(module_desk.sandbox, tmp_path / "fresh")
     assert fresh.call("restore", backed).code == 0
-    assert restored(fresh) == module_desk.rows()
+    assert fresh.restored() == module_desk.rows()
     assert os.listdir(fresh.home) == ["data"]  # noqa: PTH208
+    if on_postgresql():
+        assert not (fresh.home / "data" / "tallybridge.db").exists()
+
+
+# --- a volume that is full, a database that somebody else holds ---------------------------------
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes, where this machine lets us mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill_up(folder: Path) -> Path:
+    file = folder / "everything-else"
+    with file.open("wb", buffering=0) as target, contextlib.suppress(OSError):
+        while True:
+            target.write(b"x" * 4096)
+    return file
+
+
+@sqlite_only
+def test_a_full_volume(module_desk: Installation, small_volume: Path) -> None:
+    """Every command says so in one line; with room again everything is as it was."""
+    data = small_volume / "data"
+    data.mkdir()
+    shutil.copy(module_desk.database, data / "tallybridge.db")
+    full = Installation(
+        small_volume, {**module_desk.env, "TALLYBRIDGE_DATA_DIR": str(data)}, module_desk.sandbox
+    )
+    assert full.call("backup", small_volume / "first.zip").code == 0
+    before = full.rows()
+    rest = fill_up(small_volume)
+    for command in (
+        ("backup", small_volume / "b.zip"),
+        ("restore", small_volume / "first.zip"),
+        ("sync", "run"),
+    ):
+        refused(full.call(*command), "full|No space left", "Nothing (was|half-done)")
+    assert {path.name for path in small_volume.glob("*.zip")} == {"first.zip"}
+    assert not list(small_volume.glob(".*"))
+    rest.unlink()
+    assert full.rows() == before
+    assert full.call("sync", "run").code == 0
+    assert full.call("restore", small_volume / "first.zip").code == 0
+
+
+@sqlite_only
+def test_no_upgrade_on_a_full_volume(module_desk: Installation, small_volume: Path) -> None:
+    """It could not be saved first, so it stays what it was; with room again it is upgraded."""
+    import alembic.command
+
+    from services.database import alembic_config
+    from tests.databases import make_engine
+
+    data = small_volume / "data"
+    data.mkdir()
+    old = make_engine(f"sqlite:///{data / 'tallybridge.db'}")
+    with old.begin() as connection:
+        alembic.command.upgrade(alembic_config(connection), "0004")
+    with old.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO settings (name, value) VALUES ('timezone', '{\"value\": \"Asia/Tokyo\"}')"
+        )
+    old.dispose()
+    env = {**module_desk.env, "TALLYBRIDGE_DATA_DIR": str(data)}
+    full = Installation(small_volume, env, module_desk.sandbox)
+    (data / "encryption_key").write_text(new_key())
+    (data / "secret_key").write_text("x" * 32)
+    before = full.rows()
+    # A process that has the database open needs no room to read it, and gets as far as the backup.
+    with closing(sqlite3.connect(data / "tallybridge.db")) as reader:
+        reader.execute("SELECT * FROM settings").fetchall()
+        rest = fill_up(small_volume)
+        refused(
+            full.call("config", "export", "/dev/null"),
+            "schema 0004 .* cannot be saved first: .*Nothing was changed; make room",
+        )
+    refused(full.call("config", "export", "/dev/null"), "full", "Nothing was changed")
+    rest.unlink()
+    assert full.rows() == before
+    assert full.call("config", "export", small_volume / "x.yaml").code == 0
+    assert "Asia/Tokyo" in (small_volume / "x.yaml").read_text()
+    assert len(list((data / "backups").iterdir())) == 1
+
+
+@sqlite_only
+@pytest.mark.parametrize("how", ["BEGIN EXCLUSIVE", "PRAGMA locking_mode = EXCLUSIVE"])
+def test_another_program_holds_the_database(
+    own: Installation, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    import services.database
+
+    monkeypatch.setattr(services.database, "BUSY_TIMEOUT_MS", 100)
+    with own.unchanged(), closing(sqlite3.connect(own.database, isolation_level=None)) as other:
+        other.execute(how)
+        if "PRAGMA" in how:
+            other.execute("BEGIN EXCLUSIVE")
+        for command in (("sync", "run"), ("config", "export", "/dev/null")):
+            refused(own.call(*command), "locked")
+        other.execute("ROLLBACK")
+    assert own.call("config", "export", "/dev/null").code == 0

@@ -141,7 +141,7 @@ def test_backup_and_restore_bring_everything_back(desk: Installation) -> None:
     restored = desk.shell("restore", desk.home / "all.backup", "--json")
     assert backed.code == restored.code == 0
     assert backed.json == restored.json
-    assert desk.rows() == before
+    assert desk.restored() == before
 
 
 def test_bad_usage_is_exit_code_2(desk: Installation) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import threading
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from decimal import Decimal
@@ -25,7 +26,9 @@ from services import sync_runs
 from services.backup import BackupError, Restored, backup, restore
 from services.context import SyncContext
 from services.database import MIGRATIONS, alembic_config, head, revision
-from tests.databases import empty_url, engine_at
+from tests.databases import empty_url, engine_at, url_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def content(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
@@ -93,44 +96,71 @@ def test_a_restored_database_goes_on(work: SyncContext, tmp_path: Path, now: dt.
         assert session.get_one(models.SyncRun, second.run_id).changes == []
 
 
-def test_a_backup_while_others_write_is_one_moment(
+BACKUPS = 12
+WRITER = """
+import datetime as dt, sys
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+import models
+from services.database import configure
+
+engine = sa.create_engine(sys.argv[1])
+configure(engine)
+now = dt.datetime.now(dt.UTC)
+number = 0
+while True:
+    number += 1
+    with Session(engine) as session, session.begin():
+        name = f"{sys.argv[2]}{number}"
+        session.add(models.Setting(name=name, value={"value": number}))
+        session.flush()
+        session.add(
+            models.User(name=name, role=models.Role.VIEWER, password_hash="x", created_at=now)
+        )
+    if number == 1:
+        print("writing", flush=True)
+"""
+
+
+def test_backups_while_others_write_without_a_pause_are_each_one_moment(
     engine: Engine, other: Engine, tmp_path: Path, now: dt.datetime
 ) -> None:
-    """A writer adds two rows in each transaction; a backup never holds one of a pair."""
-    stop, wrote = threading.Event(), threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            with Session(engine) as session, session.begin():
-                session.add(models.Setting(name=f"n{number}", value={"value": number}))
-                session.flush()
-                session.add(
-                    models.User(
-                        name=f"n{number}",
-                        role=models.Role.VIEWER,
-                        password_hash="x",
-                        created_at=now,
-                    )
-                )
-            wrote.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
+    """Two processes add two rows in each transaction; no backup ever holds one of a pair."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, url_of(engine), name],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )
+        for name in ("a", "b")
+    ]  # fmt: skip
     try:
-        for number in range(5):
-            wrote.clear()
-            assert wrote.wait(60)
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "writing\n"
+        for number in range(BACKUPS):
             backup(engine, tmp_path / f"{number}.zip", now=now)
+        assert all(writer.poll() is None for writer in writers)
     finally:
-        stop.set()
-        writer.join()
-    for number in range(5):
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    sizes = []
+    for number in range(BACKUPS):
         restore(other, tmp_path / f"{number}.zip", now=now)
         found = content(other)
         assert len(found["settings"]) == len(found["users"])
-    assert content(other)["settings"]
+        sizes.append(len(found["users"]))
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > sizes[0] > 0, "they wrote all the while"
+
+
+def test_a_backup_waits_for_nobody(engine: Engine, tmp_path: Path, now: dt.datetime) -> None:
+    """Not even for a transaction that holds the lock for writing all the time."""
+    with Session(engine) as session, session.begin():
+        session.add(models.Setting(name="never", value={"value": 1}))
+        session.flush()
+        backup(engine, tmp_path / "b.zip", now=now)
+        session.rollback()
 
 
 def test_every_table_is_in_it(engine: Engine, tmp_path: Path, now: dt.datetime) -> None:
