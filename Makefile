@@ -4,6 +4,9 @@ PYTHON := .venv/bin/python
 STAMP := .venv/installed
 WORKERS ?= auto
 LOCK_FLAGS ?=
+# What touches a database; the rest cannot tell which one it is.
+ON_POSTGRESQL := tests/cli tests/faults tests/services tests/web tests/test_migrations.py \
+	tests/test_upgrades.py
 COMPILE := $(PYTHON) -m uv pip compile --quiet --generate-hashes --universal \
 	--python-version 3.11 --fork-strategy fewest \
 	--custom-compile-command "make lock" $(LOCK_FLAGS)
@@ -24,7 +27,9 @@ test: install lint types ## Check everything, from a bare clone: lint, types, al
 ifneq ($(wildcard tests/browser),)
 	@scripts/install-chromium
 endif
+	@scripts/install-postgresql
 	$(PYTHON) -m pytest -n $(WORKERS)
+	$(PYTHON) -m pytest -n $(WORKERS) --postgresql $(ON_POSTGRESQL)
 
 test-fast: install ## Run the tests that need no browser and take no time
 	$(PYTHON) -m pytest -n $(WORKERS) -m "not slow and not browser"
