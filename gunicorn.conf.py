@@ -79,6 +79,7 @@ def post_worker_init(worker: Any) -> None:
     """Before the first request: runs that died are marked as such, and the schedule begins."""
     # Here, because the process that only watches over the worker needs none of it in its memory.
     from services import jobs, setup_code
+    from services.housekeeping import housekeeping
     from services.notifications import notify_tick
     from services.scheduler import Scheduler
 
@@ -87,7 +88,7 @@ def post_worker_init(worker: Any) -> None:
     runs = jobs.Jobs(installation, ending=lambda: not worker.alive)
     worker.wsgi.extensions["tallybridge_jobs"] = runs
     jobs.recover_in_background(installation)
-    worker.scheduler = Scheduler(installation, runs, chores=[notify_tick])
+    worker.scheduler = Scheduler(installation, runs, chores=[notify_tick, housekeeping])
     worker.scheduler.start()
     setup_code.welcome(installation, setup_code.code_from(_SEED), str(worker.sockets[0]))
     # What is loaded now stays: full collections need not walk it while somebody types.

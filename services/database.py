@@ -67,7 +67,7 @@ def reading(engine: Engine) -> Engine:
 def _configure_postgresql(engine: Engine) -> None:
     from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415  (an extra; not everybody has it)
 
-    class Text(StrDumperUnknown):
+    class _Text(StrDumperUnknown):
         """Vendors' text may hold a NUL, which PostgreSQL's cannot."""
 
         def dump(self, obj: str) -> Any:
@@ -75,7 +75,7 @@ def _configure_postgresql(engine: Engine) -> None:
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: object) -> None:
-        connection.adapters.register_dumper(str, Text)
+        connection.adapters.register_dumper(str, _Text)
         connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
         connection.commit()
 

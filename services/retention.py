@@ -76,6 +76,7 @@ def _purge_runs(engine: Engine, months: int | None, now: dt.datetime, done: Purg
             run = session.get_one(models.SyncRun, run_id)
             told = _PURGED.format(day=now.date())
             run.message = f"{run.message} {told}" if run.message else told
+            run.report_id = None  # without its changes it proves no more that all of it was written
             done.runs += 1
 
 
@@ -211,6 +212,7 @@ def _purge_short_lived(engine: Engine, now: dt.datetime, done: Purged) -> None:
     over = slot.state.in_((models.SlotState.DONE, models.SlotState.FAILED, models.SlotState.MISSED))
     refresh = models.DirectoryRefresh
     newest = sa.select(refresh.id).order_by(refresh.id.desc()).limit(_REFRESHES_KEPT)
+    last_done = sa.select(sa.func.max(slot.id)).where(slot.state == models.SlotState.DONE)
     good = sa.select(sa.func.max(refresh.id)).where(
         refresh.error.is_(None), refresh.ended_at.is_not(None)
     )
@@ -218,8 +220,9 @@ def _purge_short_lived(engine: Engine, now: dt.datetime, done: Purged) -> None:
         for model, condition in (
             (session_row, session_row.last_seen_at < now - SHORT_LIVED),
             (attempt, attempt.at < now - SHORT_LIVED),
-            (slot, sa.and_(slot.due_at < now - TOLD, over)),
-            (notice, notice.sent_at < now - TOLD),
+            (slot, sa.and_(slot.due_at < now - TOLD, over, slot.id.not_in(last_done))),
+            # Those about a run only: what is not mapped is not told a second time next year.
+            (notice, sa.and_(notice.sent_at < now - TOLD, notice.run_id.is_not(None))),
             (refresh, sa.and_(refresh.id.not_in(newest), refresh.id.not_in(good),
                               refresh.ended_at.is_not(None))),
         ):  # fmt: skip

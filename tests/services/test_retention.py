@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from decimal import Decimal
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,11 +14,16 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ChangeState, RunState
-from services import doubts, retention, sync_runs
+from services import doubts, retention
 from services.approvals import _wish
 from services.database import AlreadyLockedError, exclusive
 from services.gather import owned_additions
-from services.reports import trusted_tenants
+from services.reports import (
+    _fingerprint,
+    newest_written_month,
+    trusted_tenants,
+    written_already,
+)
 from services.retention import RUNS_ALWAYS_KEPT, months_before, purge
 from services.settings import Retention
 from services.sync.model import ChangeKind, Month
@@ -71,7 +75,7 @@ def one_run(session: Session, dice: random.Random, month: Month, at: dt.datetime
     report = None
     if dice.random() < 0.8:
         report = models.UsageReport(
-            month=str(month), fingerprint=f"{dice.random()}", read_at=at,
+            month=str(month), fingerprint=dice.choice([_fingerprint([]), "other"]), read_at=at,
             trusted=dice.random() < 0.6, tenant_ids=[f"t{dice.randint(1, 9)}"],
         )  # fmt: skip
         session.add(report)
@@ -126,8 +130,6 @@ def change(session: Session, run_id: int, dice: random.Random) -> None:
 
 def what_planning_reads(engine: Engine) -> dict[str, Any]:
     """Everything of our own tables that decides a plan, its guards and what may be approved."""
-    context = cast("Any", SimpleNamespace(session=lambda: Session(engine)))
-    newest_month = sync_runs._newest_written_month(context)
     with Session(engine) as session:
         run, change_ = models.SyncRun, models.Change
         month, every = FIRST, [FIRST]
@@ -143,7 +145,7 @@ def what_planning_reads(engine: Engine) -> dict[str, Any]:
             "yardsticks": {str(m): trusted_tenants(session, m) for m in every},
             "open": doubts.open_places(session),
             "owned": owned_additions(session),
-            "newest month": newest_month,
+            "newest month": newest_written_month(session),
             "newest plan": sorted(
                 repr(_wish(row))
                 for row in session.scalars(sa.select(change_).where(change_.run_id == newest))
@@ -173,16 +175,27 @@ def what_planning_reads(engine: Engine) -> dict[str, Any]:
         }  # fmt: skip
 
 
+def proofs(engine: Engine) -> dict[str, int | None]:
+    """The run, by month, because of which the schedule has nothing to do."""
+    with Session(engine) as session:
+        months = session.scalars(sa.select(models.SyncRun.month).distinct()).all()
+        return {m: written_already(session, Month.parse(m), []) for m in months if m}
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_planning_reads_the_same_before_and_after(engine: Engine, seed: int) -> None:
     history(engine, seed)
-    before = what_planning_reads(engine)
+    before, written = what_planning_reads(engine), proofs(engine)
     settings = Retention(
         runs_months=random.Random(seed).choice([3, 12, 24]),
         usage_months=random.Random(seed).choice([13, 24]),
     )
     done = purge(engine, settings, now=NOW)
     assert what_planning_reads(engine) == before
+    newest = str(before["newest month"])
+    for month, proof in proofs(engine).items():
+        # What was forgotten is written again at worst; nothing becomes proof that was none.
+        assert proof == written[month] or (proof is None and month != newest)
     assert done.runs
     assert done.lines or settings.usage_months == 24
     assert purge(engine, settings, now=NOW) == retention.Purged(), "twice is once"
@@ -293,13 +306,26 @@ def test_what_lives_shortly_goes(engine: Engine) -> None:
                 )
             )
             sent = at if state == "done" else None
-            session.add(models.Notice(at=at, kind="k", key=key, message="m", sent_at=sent))
+            run = models.SyncRun(
+                trigger="t", actor="a", state=RunState.SUCCEEDED, started_at=at, ended_at=at
+            )
+            session.add(run)
+            session.flush()
+            for kind, run_id in (("run", run.id), ("lasting", None)):
+                session.add(
+                    models.Notice(
+                        at=at, kind=kind, key=f"{kind} {key}", message="m", sent_at=sent,
+                        run_id=run_id,
+                    )
+                )  # fmt: skip
     purge(engine, FOREVER, now=NOW)
     with Session(engine) as session:
         assert session.scalars(sa.select(models.LoginSession.token_hash)).all() == ["new"]
         assert session.scalars(sa.select(models.LoginAttempt.account)).all() == ["new"]
         assert set(session.scalars(sa.select(models.ScheduledSlot.key))) == {"waits", "new"}
-        assert set(session.scalars(sa.select(models.Notice.key))) == {"waits", "new"}
+        assert set(session.scalars(sa.select(models.Notice.key))) == {
+            "run waits", "run new", "lasting old", "lasting waits", "lasting new",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("why", ["held", "open", "newest plan", "newest month", "nothing"])
