@@ -282,7 +282,6 @@ def _preview(*, problem: str = "", status: int = 200) -> Response:
             line=line,
             sums=sums_by_state(session, run.id) if run else {},
             counts=(setup.count_products(session), setup.count_customers(session)),
-            schedule=in_words(here.settings().schedule),
             key=secrets.token_urlsafe(12),
         )
 
@@ -322,7 +321,7 @@ def forget_way_back() -> None:
 def _page(step: str, *, status: int = 200, **context: Any) -> Response:
     """One step in its frame. From now on other pages show the way back here."""
     cookie[WAY_BACK] = True
-    progress = progress_now()
+    progress, schedule = progress_now(), installation().settings().schedule
     keys = [each.key for each in progress.steps]
     at = keys.index(step)
     around = {
@@ -330,6 +329,8 @@ def _page(step: str, *, status: int = 200, **context: Any) -> Response:
         "step": step,
         "here": progress.steps[at],
         "address": url_for(f".{step}"),
+        "schedule": in_words(schedule),
+        "by_itself": schedule.when != "by_hand",
         "back": url_for(f".{keys[at - 1]}") if at > 1 else None,  # the account is made only once
         "ahead": url_for(f".{keys[at + 1]}") if at + 1 < len(keys) else None,
     }

@@ -15,6 +15,7 @@ from flask import (
 )
 from flask_login import current_user
 
+from blueprints import api_access
 from blueprints.access import PUBLIC, enter, public
 from blueprints.setup import progress_now
 from blueprints.setup_forms import AdministratorForm
@@ -33,6 +34,8 @@ def init_app(app: Flask) -> None:
 
 
 def _lead_here() -> Response | None:
+    if request.blueprint == api_access.BLUEPRINT:  # programs are answered, not led about
+        return None
     view = current_app.view_functions.get(request.endpoint or "")
     open_to_all = getattr(view, "required_role", None) == PUBLIC
     if view is None or request.endpoint == "static" or current_user.is_authenticated:

@@ -38,6 +38,8 @@ def test_what_needs_no_account_answers_as_ever(browser: Client) -> None:
     answer.close()
     assert answer.status_code == 200
     assert browser.get("/no-such-page").status_code == 404
+    assert browser.get("/api/v1/runs").status_code == 401
+    assert browser.get("/healthz").location is None
 
 
 def test_the_code_makes_the_first_administrator_and_signs_in(fresh: Flask, browser: Client) -> None:

@@ -250,6 +250,17 @@ def test_accepting_leaves_the_sync_off_unless_it_is_asked_for(fresh: Flask, read
     assert "will be empty" in read.page("/set-up/preview").text
 
 
+def test_what_starts_by_itself_is_said_before_the_sync_is_switched_on(
+    fresh: Flask, read: Client
+) -> None:
+    for step in ("products", "customers"):
+        assert "with the monthly Sophos invoice" in read.page(f"/set-up/{step}").text
+    assert "also if you do not, runs start by themselves" in read.page("/set-up/preview").text
+    read.fill("/settings/schedule", {"when": "by_hand"}, button="Save")
+    assert "Sync now writes that plan" in read.page("/set-up/products").text
+    assert "Nothing starts by itself" in read.page("/set-up/preview").text
+
+
 def test_only_what_is_ticked_is_accepted(fresh: Flask, read: Client) -> None:
     boxes = read.page("/set-up/products").all("input", name="accept")
     assert len(boxes) > 1
