@@ -30,9 +30,9 @@ from tests.faults.test_crash import ROOT, _environment
 
 pytestmark = pytest.mark.slow
 BEGAN = dt.datetime(2026, 3, 26, 12, 0, tzinfo=dt.UTC)
-DAY_LASTS = 1.2
+DAY_LASTS = 0.6
 """Seconds. The nights of the clock changes of Berlin lie within what the tests live through."""
-BEAT_HERE = 0.1
+BEAT_HERE = 0.05
 
 
 @pytest.fixture(scope="session")
@@ -135,8 +135,8 @@ class Crew:
     def check(self) -> int:
         """No day was left out in silence and none came twice; returns how many runs there were.
 
-        On a machine so busy that nobody looks for a whole day, 1.2 seconds here, one may be missed,
-        and is recorded as such.
+        On a machine so busy that nobody looks for a whole day, half a second here, one may be
+        missed, and is recorded as such.
         """
         keys = [key for key, _ in self.ran()]
         assert [key for key, n in Counter(keys).items() if n > 1] == []

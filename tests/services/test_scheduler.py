@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -251,6 +251,22 @@ def test_another_setting_changes_nothing(bench: Bench) -> None:
     assert bench.keys() == ["daily 2026-11-22"]
 
 
+def test_a_time_zone_that_the_environment_changed_looks_ahead_only(bench: Bench) -> None:
+    """At a start; nobody recorded when."""
+    bench.choose(when="daily", time="12:00")
+    bench.beats(at("2026-11-22T09:40"))
+    bench.restart()
+    bench.now = at("2026-11-22T11:30")
+    bench.scheduler = Scheduler(
+        replace(bench.installation, config=load_config({"TALLYBRIDGE_TIMEZONE": "Europe/Berlin"})),
+        Jobs(bench.installation),
+    )
+    bench.beats(at("2026-11-22T20:00"))
+    assert bench.ran == []
+    bench.beats(at("2026-11-23T20:00"))
+    assert bench.ran == [("daily 2026-11-23", at("2026-11-23T11:00"))]
+
+
 def test_what_waits_ends_with_its_schedule(bench: Bench) -> None:
     bench.choose(when="daily", time="10:00")
     bench.outcome = lambda _slot: Outcome(SlotState.WAITING, "No report yet.", bench.now + HOUR)
@@ -332,6 +348,9 @@ def test_a_clock_that_began_in_1970_makes_nothing_twice(bench: Bench) -> None:
     bench.beat(at("1970-01-01T00:00"))
     bench.beats(at("2026-11-22T12:00"), step=100_000 * HOUR)
     assert bench.keys().count("daily 2026-11-22") == 1
+    bench.ran.clear()
+    bench.beats(at("2026-11-23T12:00"))
+    assert bench.keys() == ["daily 2026-11-23"]
 
 
 NIGHTS = [
