@@ -49,7 +49,7 @@ def on_starting(_server: Any) -> None:
     """
     child = os.fork()
     if child == 0:
-        os._exit(_prepared())
+        os._exit(_prepared())  # which raises nothing: this process must never go on as a server
     _, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(os.waitstatus_to_exitcode(status))
@@ -70,6 +70,9 @@ def _prepared() -> int:
         return 2
     except SystemExit as end:
         return int(end.code or 0)
+    except BaseException:  # noqa: BLE001  # it is shown, and the process ends
+        sys.excepthook(*sys.exc_info())
+        return 1
     finally:
         sys.stderr.flush()
     return 0

@@ -71,6 +71,7 @@ def _configure_postgresql(engine: Engine) -> None:
         """Vendors' text may hold a NUL, which PostgreSQL's cannot."""
 
         def dump(self, obj: str) -> Any:
+            """The text as it is sent."""
             return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
     @sa.event.listens_for(engine, "connect")
