@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,7 +20,6 @@ PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgres
 # Tests lose nothing in a power cut: what makes PostgreSQL durable is what makes it slow.
 QUICK = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -70,17 +70,25 @@ class Server:
              "-E", "UTF8", "--locale=C", "--no-sync"],
             check=True, stdout=subprocess.DEVNULL, cwd=folder, **account,
         )  # fmt: skip
-        port = _free_port()
-        options = [part for name, value in QUICK.items() for part in ("-c", f"{name}={value}")]
-        log = (folder / "log").open("wb")
-        process = subprocess.Popen(
-            [bin_folder / "postgres", "-D", folder / "data", "-p", str(port), *options],
-            stdout=log, stderr=log, cwd=folder, **account,
-        )  # fmt: skip
-        log.close()
-        server = cls(folder, port, process)
+        port = free_port()
+        server = cls(folder, port, _launched(folder, port))
         server._wait()
         return server
+
+    def crash(self) -> None:
+        """At once, as if by a power cut: nobody's connection survives."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+
+    def restart(self) -> None:
+        """Come back after a crash, under the same address."""
+        self.process = _launched(self.folder, self.port)
+        self._wait()
+
+    def create(self, database: str) -> str:
+        """A new, empty database; returns its address."""
+        self.execute(f"CREATE DATABASE {database}")
+        return self.url(database)
 
     def url(self, database: str) -> str:
         """The address of a database, as TALLYBRIDGE_DATABASE_URL takes it."""
@@ -125,6 +133,17 @@ class Server:
         raise RuntimeError(f"PostgreSQL did not start: {said}")
 
 
+def _launched(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    bin_folder = programs()
+    assert bin_folder is not None
+    options = [part for name, value in QUICK.items() for part in ("-c", f"{name}={value}")]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [bin_folder / "postgres", "-D", folder / "data", "-p", str(port), *options],
+            stdout=log, stderr=log, cwd=folder, **_account(),
+        )  # fmt: skip
+
+
 def _quickest() -> str | None:
     """In memory where there is room: making a database is four times as quick there."""
     memory = Path("/dev/shm")
@@ -139,7 +158,8 @@ def _account() -> dict[str, Any]:
     return {"user": "postgres", "group": "postgres", "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -24,9 +24,9 @@ from services.database import READING, configure_sqlite, exclusive, upgrade
 from services.scheduler import BEAT
 from services.settings import AppSettings, Schedule, store_settings
 from services.slots import LOOKED
-from tests import postgres_server
 from tests.faults.harness import Installation
 from tests.faults.test_crash import ROOT, _environment
+from tests.postgres import Server, free_port, programs
 
 pytestmark = pytest.mark.slow
 BEGAN = dt.datetime(2026, 3, 26, 12, 0, tzinfo=dt.UTC)
@@ -36,11 +36,12 @@ BEAT_HERE = 0.05
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_server.Server]:
-    if postgres_server.programs() is None:
+def postgres() -> Iterator[Server]:
+    if programs() is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres_server.server() as made:
-        yield made
+    made = Server.start()
+    yield made
+    made.stop()
 
 
 @dataclass
@@ -54,8 +55,7 @@ class Crew:
 
     @property
     def engine(self) -> Engine:
-        address = self.url.replace("postgresql:", "postgresql+psycopg:")
-        engine = sa.create_engine(address, poolclass=sa.pool.NullPool)
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
         configure_sqlite(engine)
         return engine
 
@@ -213,28 +213,32 @@ def test_a_lost_connection_is_noticed(crew: Crew, request: pytest.FixtureRequest
     """The lock of PostgreSQL lives with its connection: who loses it leads no longer."""
     if crew.url.startswith("sqlite"):
         pytest.skip("a file lock needs no connection")
-    postgres: postgres_server.Server = request.getfixturevalue("postgres")
+    postgres: Server = request.getfixturevalue("postgres")
     crew.start(2)
     crew.let_time_run()
     crew.wait_for(2)
     for _ in range(3):
-        postgres.do("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
+        postgres.execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+        )
         crew.wait_for(len(crew.ran()) + 1)
-    postgres.stop()
+    postgres.crash()
     time.sleep(0.5)
-    postgres.start()
+    postgres.restart()
     crew.wait_for(len(crew.ran()) + 2)
     crew.end()
     keys = [key for key, _ in crew.ran()]
     assert [key for key, n in Counter(keys).items() if n > 1] == []
 
 
-def test_the_lock_says_when_it_is_lost(postgres: postgres_server.Server) -> None:
-    url = postgres.create("lost").replace("postgresql:", "postgresql+psycopg:")
+def test_the_lock_says_when_it_is_lost(postgres: Server) -> None:
+    url = postgres.create("lost")
     engine = sa.create_engine(url)
     with exclusive(engine, "sync") as held:
         assert held()
-        postgres.do("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
+        postgres.execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+        )
         assert not held()
         with exclusive(engine, "sync") as other:  # the server has given it to somebody else
             assert other()
@@ -277,7 +281,7 @@ def web(changed: Installation) -> Iterator[Callable[[], Web]]:
     started: list[Web] = []
 
     def start() -> Web:
-        port = postgres_server._free_port()
+        port = free_port()
         command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
         command += ["-b", f"127.0.0.1:{port}", "app:create_app()"]
         process = subprocess.Popen(command, cwd=ROOT, env=_environment(changed))
