@@ -137,8 +137,14 @@ def _enter_code(form: CodeForm) -> bool:
 def _own_path(wanted: str | None) -> str:
     """A path of ours, never another site's address."""
     path = wanted or ""
-    parts = urlsplit(path)
-    foreign = parts.scheme or parts.netloc or not path.startswith("/")
-    if foreign or path.startswith("//") or parts.path.startswith("//") or "\\" in path:
-        return url_for("overview.index")
-    return path
+    return path if _is_own(path) else url_for("overview.index")
+
+
+def _is_own(path: str) -> bool:
+    try:
+        parts = urlsplit(path)
+    except ValueError:  # brackets that are no address, or letters that become a slash
+        return False
+    if parts.scheme or parts.netloc or not path.startswith("/") or not path.isprintable():
+        return False
+    return not (path.startswith("//") or parts.path.startswith("//") or "\\" in path)

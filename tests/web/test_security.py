@@ -210,6 +210,10 @@ FOREIGN = [
     "/\t/evil.example/",
     "http:evil.example",
     "evil.example",
+    "//[evil.example/",
+    "//evil℀.example/",
+    "/\r\nLocation: https://evil.example/",
+    "/settings\x00",
 ]
 
 
