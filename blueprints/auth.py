@@ -16,6 +16,7 @@ from flask import (
 )
 from flask import session as cookie
 from flask_login import current_user, logout_user
+from sqlalchemy.orm import Session
 
 from blueprints.access import enter, public, requires
 from blueprints.forms import CodeForm, SignInForm
@@ -104,12 +105,20 @@ def _sign_in(form: SignInForm) -> bool:
         user = accept(session, proof)
         if user is None:
             form.password.errors = ["Name or password is wrong."]
-        elif user.totp_since is None:
+            return False
+        _leave(session)
+        if user.totp_since is None:
             enter(begin_session(session, user, now=now), user)
         else:
             cookie.clear()
             cookie[WAITING] = begin_waiting(session, user, now=now)
-    return user is not None
+    return True
+
+
+def _leave(session: Session) -> None:
+    """What this browser had before is over, wherever a copy of it is."""
+    for token in (current_user.get_id(), cookie.get(WAITING)):
+        end_session(session, token or "")
 
 
 def _waits() -> bool:

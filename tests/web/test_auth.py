@@ -280,6 +280,30 @@ def test_an_old_cookie_is_dead_after_the_second_factor_went(
     assert anonymous.get("/settings").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["operator", "viewer"])
+def test_an_old_cookie_is_dead_after_signing_in_anew(
+    app: Flask, operator: Client, clock: Clock, name: str
+) -> None:
+    copy = copy_of(app, operator)
+    assert operator.sign_in(name).status_code == 303
+    assert copy.get("/settings").status_code == 302
+    secret, _ = switch_on(app, clock, name)
+    operator.sign_in(name)
+    enter(operator, code_of(secret, clock))
+    assert operator.get("/settings").status_code == 200
+    with installation_of(app).reading() as session:
+        assert session.query(models.LoginSession).count() == 1
+
+
+def test_who_stops_before_the_code_is_signed_out(
+    app: Flask, operator: Client, clock: Clock
+) -> None:
+    copy = copy_of(app, operator)
+    switch_on(app, clock, "viewer")
+    operator.sign_in("viewer")
+    assert copy.get("/settings").status_code == 302
+
+
 def test_the_token_itself_stands_in_no_table(app: Flask, operator: Client) -> None:
     with operator.session_transaction() as cookie:
         token = cookie["_user_id"]
