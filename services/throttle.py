@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ SKEW = dt.timedelta(minutes=1)
 """Attempts later than this from now were made under a wrong clock; they count for nothing."""
 NOBODY = ""
 """The account of attempts that only count for their address any more."""
+_PORT = re.compile(r"^(?:\[(.*)\]|([\d.]+))(?::\d+)?$", re.ASCII)
 
 
 class Of(StrEnum):
@@ -102,9 +104,12 @@ def forgive(session: Session, account: str) -> None:
 
 
 def neighbourhood(address: str) -> str:
-    """What counts as one address: in IPv6 a whole /64, which a single customer is given."""
+    """What counts as one address: in IPv6 a whole /64, which a single customer is given.
+
+    Some proxies forward an address with its port, which is another one for each connection.
+    """
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(_PORT.sub(r"\1\2", address))
     except ValueError:
         return address[:64]
     if isinstance(parsed, ipaddress.IPv4Address):
