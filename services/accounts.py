@@ -16,6 +16,9 @@ LONGEST_NAME = 150
 NAMES = "names of users"
 """What takes turns when an account is made."""
 MIN_PASSWORD = passwords.SHORTEST
+_NOT_FOR_PEOPLE = ("tallybridge", "single sign-on", "set-up", "the environment")
+_COMMAND_LINE = "command line"
+"""The audit has it with who sat there: `command line (root)`."""
 
 
 class AccountError(ValueError):
@@ -67,12 +70,17 @@ def find_by_name(session: Session, name: str) -> models.User | None:
 
 def tidy(name: str) -> str:
     """A name as it is kept: single spaces, and one way to write each letter."""
-    return unicodedata.normalize("NFKC", " ".join(name.split()))
+    return " ".join(unicodedata.normalize("NFKC", name).split())
 
 
 def folded(name: str) -> str:
     """A name as it is compared: neither capitals nor spaces at its ends make another one."""
     return unicodedata.normalize("NFKC", tidy(name).casefold())
+
+
+def belongs_to_the_audit(name: str) -> bool:
+    """Whether what this person does would stand in the audit as if no person had done it."""
+    return folded(name) in _NOT_FOR_PEOPLE or folded(name).startswith(_COMMAND_LINE)
 
 
 def refuse_weak(password: str, name: str) -> None:
@@ -89,3 +97,8 @@ def _refuse_name(name: str) -> None:
         )
     if not name.isprintable():
         raise AccountError("The name has characters that cannot be seen. Nothing was changed.")
+    if belongs_to_the_audit(name):
+        raise AccountError(
+            "Under such a name the audit records what no person did; choose another one. Nothing "
+            "was changed."
+        )

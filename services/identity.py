@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 import models
 from models import Role
 from services import audit
-from services.accounts import LONGEST_NAME, folded
+from services.accounts import LONGEST_NAME, belongs_to_the_audit, folded
 from services.clients.identity import Identity
 from services.sign_in import begin_session, end_sessions_of
 from services.sign_in_ways import Provider
@@ -28,8 +28,6 @@ from services.turns import take_turn
 ACTOR = "single sign-on"
 MOST = (Role.ADMIN, Role.OPERATOR, Role.VIEWER)
 SUBJECT_LENGTH = 255
-_NOT_FOR_PEOPLE = ("Tallybridge", "command line", ACTOR)
-"""Names under which the audit records what no person did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def _new(
             "deletes it under Settings > Users; then sign in here again."
         )
     user = models.User(
-        name=_free_name(name, [*_NOT_FOR_PEOPLE, *(other for other, _ in names)]),
+        name=_free_name(name, (other for other, _ in names)),
         role=role,
         password_hash="",  # no password fits it
         subject=subject_of(identity),
@@ -167,11 +165,12 @@ def _shut_out(session: Session, user: models.User, now: dt.datetime) -> None:
 
 
 def _wanted_name(identity: Identity) -> str:
-    """The best of the names, without what cannot be seen."""
+    """The best of the names, without what cannot be seen; never one that the audit needs."""
     for name in (*identity.names, identity.subject):
         normal = unicodedata.normalize("NFKC", name)
         shown = "".join(c if c.isprintable() else " " for c in normal)
-        if text := " ".join(shown.split())[:LONGEST_NAME].strip():
+        text = " ".join(shown.split())[:LONGEST_NAME].strip()
+        if text and not belongs_to_the_audit(text):
             return text
     return "somebody"
 

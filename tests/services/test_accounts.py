@@ -89,6 +89,26 @@ def test_a_name_is_found_however_it_is_written(
     assert find_by_name(session, "jörg") is None
 
 
+@pytest.mark.parametrize("name", ["´anna", "¨ anna", "a¨nna", "ſanna", "ßanna", "Ǆanna"])
+def test_a_name_is_found_as_it_was_typed(session: Session, now: dt.datetime, name: str) -> None:
+    """Also where a letter is taken apart into a blank and a mark."""
+    make(session, now, name)
+    session.commit()
+    assert find_by_name(session, name) is not None
+    with pytest.raises(AccountError, match="There is a user"):
+        make(session, now, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Tallybridge", "command line", "Command Line (root)", "command line(root)", "single sign-on"],
+)
+def test_a_name_of_the_audit_is_nobody_s(session: Session, now: dt.datetime, name: str) -> None:
+    """What such a person did would look as if nobody had."""
+    with pytest.raises(AccountError, match=r"Nothing was changed\.$"):
+        make(session, now, name)
+
+
 def test_of_two_names_from_before_the_exact_one_is_meant(
     session: Session, now: dt.datetime
 ) -> None:

@@ -177,8 +177,9 @@ def test_an_account_with_a_password_is_not_taken_over(
         (Person(preferred_username="a\u202eb\nc\x00d"), "a b c d"),
         (Person(preferred_username="<b>Anna</b>"), "Anna"),
         (Person(preferred_username="x" * 1000), "x" * 150),
-        (Person(preferred_username="Tallybridge"), "Tallybridge (2)"),
-        (Person(preferred_username="Single Sign-On"), "Single Sign-On (2)"),
+        (Person(preferred_username="Tallybridge"), "0001"),
+        (Person(preferred_username="Single Sign-On", more={"name": "Anna"}), "Anna"),
+        (Person(preferred_username="command line (root)"), "0001"),
     ],
 )
 def test_an_account_is_named_as_the_provider_names_its_person(
