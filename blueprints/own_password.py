@@ -9,6 +9,7 @@ from blueprints.account import prove
 from blueprints.support import actor, installation, writing
 from blueprints.users_forms import OwnPasswordForm
 from models import Role
+from services import passwords
 from services.sign_in import accept, begin_session
 from services.users import set_password
 
@@ -32,11 +33,12 @@ def index() -> Response:
 def _changed(form: OwnPasswordForm) -> bool:
     """All sessions end; this browser gets a new one."""
     proof, now = prove(form.current), installation().now()
+    kept = passwords.hashed(form.password.data) if proof else None
     with writing() as session, session.begin():
         user = accept(session, proof)
         if user is None:
             form.current.errors = ["This is not your present password. Nothing was changed."]
             return False
-        set_password(session, user.id, form.password.data, actor=user.name, now=now)
+        set_password(session, user.id, form.password.data, actor=user.name, now=now, kept=kept)
         enter(begin_session(session, user, now=now), user)
     return True

@@ -38,7 +38,7 @@ def index() -> Response:
 def new() -> Response:
     form = NewUserForm()
 
-    def change(session: Session, _me: User) -> str:
+    def change(session: Session) -> str:
         create_user(
             session,
             name=form.name.data,
@@ -58,9 +58,9 @@ def role(number: int) -> Response:
     user = _user(number)
     form = RoleForm(role=user.role.value)
 
-    def change(session: Session, me: User) -> str:
+    def change(session: Session) -> str:
         wanted = Role(form.role.data)
-        change_role(session, number, wanted, by=me, now=installation().now())
+        change_role(session, number, wanted, by=_me(session), now=installation().now())
         return f"{user.name} is {wanted.value} now and has to sign in again."
 
     return _dialog(form, change, content="users/_role.html", title="Change role", user=user)
@@ -72,8 +72,9 @@ def password(number: int) -> Response:
     user, form = _user(number), PasswordForm()
     form.owner = user.name
 
-    def change(session: Session, _me: User) -> str:
+    def change(session: Session) -> str:
         now = installation().now()
+        _refuse_own(number)
         set_password(session, number, form.password.data, actor=actor(), now=now)
         return f"{user.name} has a new password and has to sign in again."
 
@@ -85,8 +86,8 @@ def password(number: int) -> Response:
 def second_factor(number: int) -> Response:
     user, form = _user(number), DeleteForm()
 
-    def change(session: Session, me: User) -> str:
-        remove_second_factor(session, number, by=me, now=installation().now())
+    def change(session: Session) -> str:
+        remove_second_factor(session, number, by=_me(session), now=installation().now())
         return f"{user.name} signs in with the password alone now."
 
     title = "Remove the second factor"
@@ -98,15 +99,16 @@ def second_factor(number: int) -> Response:
 def delete(number: int) -> Response:
     user, form = _user(number), DeleteForm()
 
-    def change(session: Session, me: User) -> str:
-        return f"{delete_user(session, number, by=me, now=installation().now())} was deleted."
+    def change(session: Session) -> str:
+        name = delete_user(session, number, by=_me(session), now=installation().now())
+        return f"{name} was deleted."
 
     return _dialog(form, change, content="users/_delete.html", title="Delete user", user=user)
 
 
 def _dialog(
     form: FlaskForm,
-    change: Callable[[Session, User], str],
+    change: Callable[[Session], str],
     *,
     content: str,
     title: str,
@@ -124,13 +126,34 @@ def _dialog(
     return done(url_for(".index"), fragment="users/_table.html", toast=message, **_list())
 
 
-def _changed(form: FlaskForm, change: Callable[[Session, User], str]) -> str | None:
+def _changed(form: FlaskForm, change: Callable[[Session], str]) -> str | None:
     try:
         with writing() as session, session.begin():
-            return change(session, find_user(session, user_id()))
+            message = change(session)
+            _refuse_who_lost_the_role(session)
+            return message
     except AccountError as error:
         form.refused = str(error)
         return None
+
+
+def _me(session: Session) -> User:
+    return find_user(session, user_id())
+
+
+def _refuse_who_lost_the_role(session: Session) -> None:
+    """Somebody may have taken it since the request began: hashing a password takes a while."""
+    if _me(session).role is not Role.ADMIN:
+        raise AccountError("You are no administrator any more. Nothing was changed.")
+
+
+def _refuse_own(number: int) -> None:
+    """Your own password is changed where the present one is asked for."""
+    if number == user_id():
+        raise AccountError(
+            "This is your own account. Nothing was changed; change your password under Settings > "
+            "Your account."
+        )
 
 
 def _user(number: int) -> User:

@@ -34,17 +34,19 @@ def create_user(
     actor: str,
     now: dt.datetime,
 ) -> models.User:
-    """Make an account; only a hash of the password is kept. Raises AccountError."""
+    """Make an account; only a hash of the password is kept. Raises AccountError.
+
+    The database is asked after the hash was made, so that nobody waits for it meanwhile.
+    """
     name = tidy(name)
     _refuse_name(name)
     refuse_weak(password, name)
+    kept = passwords.hashed(password)
     take_turn(session, NAMES)
     taken = find_by_name(session, name)
     if taken is not None:
         raise AccountError(f"There is a user {taken.name!r} already. Nothing was changed.")
-    user = models.User(
-        name=name, role=role, password_hash=passwords.hashed(password), created_at=now
-    )
+    user = models.User(name=name, role=role, password_hash=kept, created_at=now)
     session.add(user)
     audit.record(
         session,

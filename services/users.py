@@ -25,6 +25,8 @@ class Account:
     role: Role
     created_at: dt.datetime
     second_factor: bool
+    elsewhere: bool
+    """Signs in by an identity provider, and so has no password here."""
     seen_at: dt.datetime | None
     sessions: int
 
@@ -36,6 +38,7 @@ def accounts(session: Session, *, now: dt.datetime) -> list[Account]:
     query = (
         sa.select(
             user.id, user.name, user.role, user.created_at, user.totp_since.is_not(None),
+            user.subject.is_not(None),
             sa.func.max(login.last_seen_at, type_=login.last_seen_at.type), sessions,
         )
         .outerjoin(login, login.user_id == user.id)
@@ -62,12 +65,25 @@ def change_role(
 
 
 def set_password(
-    session: Session, user_id: int, password: str, *, actor: str, now: dt.datetime
+    session: Session,
+    user_id: int,
+    password: str,
+    *,
+    actor: str,
+    now: dt.datetime,
+    kept: str | None = None,
 ) -> models.User:
-    """A new password; every session and API token of the user ends. Raises AccountError."""
+    """A new password; every session and API token of the user ends. Raises AccountError.
+
+    `kept` is its hash, for who has asked the database something already: making it takes long,
+    and everybody else's writes would wait for it.
+    """
+    refuse_weak(password, "")
+    kept = kept or passwords.hashed(password)
     user = _found(session, user_id)
+    _refuse_elsewhere(user)
     refuse_weak(password, user.name)
-    user.password_hash = passwords.hashed(password)
+    user.password_hash = kept
     end_sessions_of(session, user)
     end_tokens_of(session, user, actor=actor, now=now)
     throttle.forgive(session, guessed_at(user.name))
@@ -132,6 +148,15 @@ def _found(session: Session, user_id: int) -> models.User:
     if user is None:
         raise AccountError("This user is gone: somebody else removed it. Nothing was changed.")
     return user
+
+
+def _refuse_elsewhere(user: models.User) -> None:
+    """A password would be a second way in, which the groups over there do not close."""
+    if user.subject is not None:
+        raise AccountError(
+            f"{user.name} signs in elsewhere and gets no password here. Nothing was changed; for "
+            "a way in that does not depend on the identity provider add another user."
+        )
 
 
 def _other(session: Session, user_id: int, by: models.User) -> models.User:

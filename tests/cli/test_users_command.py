@@ -111,6 +111,16 @@ def test_a_lost_password_is_replaced(desk: Installation) -> None:
             refused(desk.call("users", "reset-password", name, "--password-file", given), words)
 
 
+def test_who_signs_in_elsewhere_gets_no_password(desk: Installation) -> None:
+    file = desk.write(CANARY, "password")
+    desk.call("users", "create", "anna", "--role", "admin", "--password-file", file)
+    with closing(sqlite3.connect(desk.database)) as connection, connection:
+        connection.execute("UPDATE users SET password_hash = '', subject = 'https://x 1'")
+    with desk.unchanged():
+        answer = desk.call("users", "reset-password", "anna", "--password-file", file)
+    refused(answer, "anna signs in elsewhere")
+
+
 def test_a_lost_second_factor_is_removed(desk: Installation) -> None:
     file = desk.write(CANARY, "password")
     desk.call("users", "create", "anna", "--role", "admin", "--password-file", file)

@@ -89,7 +89,7 @@ def test_a_name_is_found_however_it_is_written(
     assert find_by_name(session, "jörg") is None
 
 
-@pytest.mark.parametrize("name", ["´anna", "¨ anna", "a¨nna", "ſanna", "ßanna", "Ǆanna"])
+@pytest.mark.parametrize("name", ["\u00b4anna", "\u00a8 anna", "a\u00a8nna", "\u017fanna"])
 def test_a_name_is_found_as_it_was_typed(session: Session, now: dt.datetime, name: str) -> None:
     """Also where a letter is taken apart into a blank and a mark."""
     make(session, now, name)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Role
+from services import passwords
 from services.accounts import AccountError
 from services.users import change_role, delete_user
 from tests.web.client import PASSWORD, Client, page_of
@@ -118,6 +119,84 @@ def test_a_new_password_ends_the_sessions(app: Flask, admin: Client, operator: C
     assert operator.sign_in("operator").status_code == 422
     assert operator.sign_in("operator", NEW).status_code == 303
     assert NEW not in str((last_event(app).before, last_event(app).after))
+
+
+def test_who_signs_in_elsewhere_gets_no_password(app: Flask, admin: Client) -> None:
+    """The groups there would not close this second way in."""
+    with installation_of(app).session() as session, session.begin():
+        user = session.get_one(models.User, number(app, "viewer"))
+        user.password_hash, user.subject = "", "https://login.example 1"
+    path = f"/settings/users/{number(app, 'viewer')}/password"
+    assert not admin.page("/settings/users").all("a", href=path)
+    before = last_event(app).id
+    answer = admin.fill(path, {"password": NEW, "again": NEW}, button="Set password")
+    assert answer.status_code == 422
+    assert "viewer signs in elsewhere" in page_of(answer).text
+    assert last_event(app).id == before
+    assert admin.sign_in("viewer", NEW).status_code == 422
+
+
+def test_one_s_own_password_is_not_set_without_the_present_one(app: Flask, admin: Client) -> None:
+    """A browser that somebody found open must not do it here, when it may not over there."""
+    path = f"/settings/users/{number(app, 'admin')}/password"
+    assert not admin.page("/settings/users").all("a", href=path)
+    answer = admin.fill(path, {"password": NEW, "again": NEW}, button="Set password")
+    assert answer.status_code == 422
+    assert "This is your own account. Nothing was changed" in page_of(answer).text
+    assert admin.sign_in("admin").status_code == 303
+
+
+@pytest.mark.parametrize("what", ["new", "password", "own"])
+def test_nothing_waits_while_a_password_is_hashed(
+    app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    opener, wrote = installation_of(app).session, []
+
+    def hashed(_password: str) -> str:
+        with opener() as other, other.begin():
+            other.add(models.Marker(name="other", number=1, at=NOW))
+        wrote.append(what)
+        return "x"
+
+    path = {
+        "new": "/settings/users/new",
+        "password": f"/settings/users/{number(app, 'viewer')}/password",
+        "own": "/settings/password",
+    }[what]
+    named = {"name": "ben", "role": "viewer"} if what == "new" else {}
+    more = {"current": PASSWORD} if what == "own" else named
+    token = admin.token()
+    monkeypatch.setattr(passwords, "hashed", hashed)
+    answer = admin.post(path, data={"password": NEW, "again": NEW, **more, "csrf_token": token})
+    assert (answer.status_code, wrote) == (303, [what])
+
+
+@pytest.mark.parametrize("lost", ["role", "account"])
+@pytest.mark.parametrize("what", ["new", "password"])
+def test_who_lost_the_role_meanwhile_changes_nothing(
+    app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch, what: str, lost: str
+) -> None:
+    """Another administrator was quicker: while the password was hashed."""
+    add_admin(app)
+    me, viewer = number(app, "admin"), number(app, "viewer")
+
+    def hashed(_password: str) -> str:
+        with installation_of(app).session() as session, session.begin():
+            by = session.get_one(models.User, number(app, "second"))
+            (_demote if lost == "role" else _delete)(session, me, by)
+        return "x"
+
+    path = "/settings/users/new" if what == "new" else f"/settings/users/{viewer}/password"
+    more = {"name": "ben", "role": "admin"} if what == "new" else {}
+    data = {"password": NEW, "again": NEW, "csrf_token": admin.token(), **more}
+    monkeypatch.setattr(passwords, "hashed", hashed)
+    answer = admin.post(path, data=data)
+    assert answer.status_code == 422
+    assert "Nothing was changed" in page_of(answer).text
+    assert last_event(app).action == ("user.role" if lost == "role" else "user.delete")
+    with installation_of(app).reading() as session:
+        assert not session.query(models.User).filter_by(password_hash="x", name="ben").all()
+        assert session.get_one(models.User, viewer).password_hash != "x"
 
 
 def test_a_deleted_user_is_out_at_once(app: Flask, admin: Client, operator: Client) -> None:
