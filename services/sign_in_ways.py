@@ -110,6 +110,11 @@ def _provider(config: Config) -> Provider | None:
             "OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET and OIDC_ROLES"
         )
     _refuse_plain_http(issuer, config.allowed_vendor_hosts)
+    if not config.trusted_hosts:
+        raise ConfigError(
+            f"{PREFIX}TRUSTED_HOSTS: it is needed too; name the host that people type, or the "
+            "identity provider would be told to send them to whatever a request calls it"
+        )
     return Provider(
         issuer=issuer,
         client_id=client_id,

@@ -128,6 +128,7 @@ class FakeProvider:
             "OIDC_NAME": "Acme Login",
             "OIDC_ROLES": roles,
             "ALLOWED_VENDOR_HOSTS": self.url,
+            "TRUSTED_HOSTS": "localhost,127.0.0.1",
         }
 
     def discovery(self) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def environment(keys: dict[str, str]) -> dict[str, str]:
         "OIDC_CLIENT_ID": "tallybridge",
         "OIDC_CLIENT_SECRET": keys["oidc-secret"],
         "OIDC_ROLES": "admin=admins",
+        "TRUSTED_HOSTS": "localhost",
         "ENCRYPTION_KEY": keys["encryption-key"],
         "SECRET_KEY": keys["secret-key"],
         "METRICS_TOKEN": keys["metrics-token"],

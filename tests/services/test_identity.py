@@ -25,6 +25,7 @@ OIDC = {
     "OIDC_CLIENT_ID": "client",
     "OIDC_CLIENT_SECRET": "secret",
     "OIDC_ROLES": "admin=a,admin=b,operator=c,viewer=d",
+    "TRUSTED_HOSTS": "billing.example",
 }
 HEADER = {"SIGN_IN_HEADER": "X-Remote-User", "SIGN_IN_PROXIES": "10.0.0.2"}
 
@@ -77,6 +78,7 @@ REFUSED = {
     "no client secret": (env(OIDC, OIDC_CLIENT_SECRET=""), "OIDC_CLIENT_SECRET"),
     "no roles": (env(OIDC, OIDC_ROLES=""), "OIDC_ROLES"),
     "no issuer": (env(OIDC, OIDC_ISSUER=""), "OIDC_ISSUER"),
+    "a redirect to whatever the request calls us": (env(OIDC, TRUSTED_HOSTS=""), "TRUSTED_HOSTS"),
     "roles alone": (env(OIDC_ROLES="admin=x"), "OIDC_ISSUER"),
     "http": (env(OIDC, OIDC_ISSUER="http://127.0.0.1:81/x"), "OIDC_ISSUER"),
     "http on another port": (

@@ -89,6 +89,16 @@ def test_the_cookie_of_an_attempt_tells_nothing_and_goes_nowhere_else(anonymous:
     assert query_of(answer.location)["state"] not in cookie
 
 
+def test_nobody_is_sent_back_to_whatever_a_request_calls_us(anonymous: Client) -> None:
+    """The address to come back to is made of the host, which whoever asks may write down."""
+    for path in (START, "/signed-out/there"):
+        answer = anonymous.get(path, base_url="http://evil.example")
+        assert answer.status_code == 400
+        assert "Location" not in answer.headers
+    answer = anonymous.get(START, headers={"X-Forwarded-Host": "evil.example"})
+    assert "evil" not in answer.location
+
+
 def test_a_new_key_of_the_provider_is_found(
     app: Flask, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
