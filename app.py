@@ -46,6 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.config.update(
         SECRET_KEY=_kept(config.data_dir, "secret_key", config.secret_key, secrets.token_urlsafe),
         SQLALCHEMY_DATABASE_URI=config.sqlalchemy_url,
+        SQLALCHEMY_ENGINE_OPTIONS={"hide_parameters": True},  # errors quote hashes otherwise
         SESSION_COOKIE_SAMESITE="Lax",
         TRUSTED_HOSTS=list(config.trusted_hosts) or None,
         MAX_CONTENT_LENGTH=2_000_000,

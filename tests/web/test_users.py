@@ -199,6 +199,25 @@ def test_who_lost_the_role_meanwhile_changes_nothing(
         assert session.get_one(models.User, viewer).password_hash != "x"
 
 
+def test_a_write_that_fails_tells_the_log_no_hash(
+    app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the database quotes of a statement holds what was to be kept."""
+    here = installation_of(app)
+    with here.session() as session, session.begin():
+        session.execute(
+            sa.text("CREATE TRIGGER full BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL,'full');END")
+        )
+    path = f"/settings/users/{number(app, 'viewer')}/password"
+    data = {"password": NEW, "again": NEW, "csrf_token": admin.token()}
+    monkeypatch.setattr(passwords, "hashed", lambda _: "$argon2id$canary")
+    admin.expects_500 = True
+    assert admin.post(path, data=data).status_code == 500
+    log = (here.config.data_dir / "tallybridge.log").read_text(encoding="utf-8")
+    assert "full" in log
+    assert "canary" not in log
+
+
 def test_a_deleted_user_is_out_at_once(app: Flask, admin: Client, operator: Client) -> None:
     path = f"/settings/users/{number(app, 'operator')}/delete"
     with installation_of(app).session() as session, session.begin():
