@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask import session as cookie
 from flask_login import current_user, logout_user
 
@@ -34,6 +34,7 @@ def init_app(app: Flask) -> None:
     header = sign_in_ways(app.extensions["tallybridge"].config).header
     if header is not None:
         app.before_request(lambda: _follow(header))
+        app.after_request(_bind)
 
 
 def _follow(header: SignInHeader) -> Response | None:
@@ -45,6 +46,7 @@ def _follow(header: SignInHeader) -> Response | None:
     except HeaderRefusedError as error:
         _log.warning("%s from %s was refused: %s", header.name, _peer(), error)
         return refused(403, str(error))
+    g.named_by_proxy = name
     _end_what_does_not_fit(name)
     return _sign_in(name) if name is not None and _needs_somebody() else None
 
@@ -63,7 +65,6 @@ def _end_what_does_not_fit(name: str | None) -> None:
 
 def _sign_in(name: str) -> Response | None:
     if current_user.is_authenticated:
-        cookie[BOUND] = name
         return None
     if request.method not in ("GET", "HEAD"):
         return refused(403, "You were not signed in any more. Nothing was changed; load it again.")
@@ -78,8 +79,15 @@ def _sign_in(name: str) -> Response | None:
             "here. Nothing was changed. Ask an administrator to add a user named exactly so.",
         )
     enter(token, user)
-    cookie[BOUND] = name
     return None
+
+
+def _bind(response: Response) -> Response:
+    """No answer hands out a session that goes on without the header, whatever began it."""
+    name = g.get("named_by_proxy")
+    if name is not None and current_user.is_authenticated and cookie.get(BOUND) != name:
+        cookie[BOUND] = name
+    return response
 
 
 def _needs_somebody() -> bool:

@@ -9,11 +9,12 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from models import LoginSession
-from tests.web.client import Client, page_of
+from tests.web.client import PASSWORD, Client, page_of
 from tests.web.conftest import Make
 from tests.web.identity_walk import browser
 from tests.web.world import Clock, installation_of
 
+NEW = "a new long password"
 PROXY, OUTSIDE = "10.1.2.3", "192.0.2.7"
 SETTINGS = {"SIGN_IN_HEADER": "X-Remote-User", "SIGN_IN_PROXIES": "10.1.2.0/24, 2001:db8::7"}
 
@@ -186,6 +187,31 @@ def test_a_copied_cookie_does_not_outlive_the_header(app: Flask, anonymous: Clie
     thief.set_cookie("session", cookie.value)
     assert ask(thief, peer=OUTSIDE).status_code == 302
     assert ask(thief, "viewer", path="/settings/users").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/settings/account/sign-out-elsewhere", {}),
+        ("/settings/password", {"current": PASSWORD, "password": NEW, "again": NEW}),
+        ("/sign-in", {"name": "admin", "password": PASSWORD}),
+    ],
+)
+def test_a_new_token_does_not_outlive_the_header_either(
+    app: Flask, anonymous: Client, path: str, data: dict[str, str]
+) -> None:
+    """Whoever did it keeps the cookie of this very answer, and goes past the proxy."""
+    token = page_of(ask(anonymous, "admin")).all("input", name="csrf_token")[0]["value"]
+    answer = ask(
+        anonymous, "admin", path=path, method="POST", data={"csrf_token": token, **data},
+        csrf=False,
+    )  # fmt: skip
+    assert answer.status_code == 303
+    cookie, thief = anonymous.get_cookie("session"), browser(app)
+    assert cookie is not None
+    thief.set_cookie("session", cookie.value)
+    assert ask(thief, peer=OUTSIDE).status_code == 302
+    assert sessions(app) == []
 
 
 def test_the_header_overrules_a_password(app: Flask, anonymous: Client) -> None:
