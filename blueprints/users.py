@@ -56,7 +56,7 @@ def new() -> Response:
 @requires(Role.ADMIN)
 def role(number: int) -> Response:
     user = _user(number)
-    form = RoleForm(role=user.role.value)
+    form = RoleForm(role=user.role.value, whom=user.name)
 
     def change(session: Session) -> str:
         wanted = Role(form.role.data)
@@ -69,7 +69,8 @@ def role(number: int) -> Response:
 @blueprint.route("/<int:number>/password", methods=["GET", "POST"])
 @requires(Role.ADMIN)
 def password(number: int) -> Response:
-    user, form = _user(number), PasswordForm()
+    user = _user(number)
+    form = PasswordForm(whom=user.name)
     form.owner = user.name
 
     def change(session: Session) -> str:
@@ -84,7 +85,8 @@ def password(number: int) -> Response:
 @blueprint.route("/<int:number>/second-factor", methods=["GET", "POST"])
 @requires(Role.ADMIN)
 def second_factor(number: int) -> Response:
-    user, form = _user(number), DeleteForm()
+    user = _user(number)
+    form = DeleteForm(whom=user.name)
 
     def change(session: Session) -> str:
         remove_second_factor(session, number, by=_me(session), now=installation().now())
@@ -97,7 +99,8 @@ def second_factor(number: int) -> Response:
 @blueprint.route("/<int:number>/delete", methods=["GET", "POST"])
 @requires(Role.ADMIN)
 def delete(number: int) -> Response:
-    user, form = _user(number), DeleteForm()
+    user = _user(number)
+    form = DeleteForm(whom=user.name)
 
     def change(session: Session) -> str:
         name = delete_user(session, number, by=_me(session), now=installation().now())

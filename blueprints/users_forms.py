@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, RadioField, StringField
+from wtforms import HiddenField, PasswordField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length, ValidationError
 
@@ -52,6 +52,17 @@ class _UserForm(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types
     """Whose password it is, so that it is not the name."""
 
 
+def _still(form: _UserForm, field: HiddenField) -> None:
+    if field.data and field.data != field.object_data:
+        form.refused = f"This form was for {field.data}, who is gone. Nothing was changed."
+        raise ValidationError(form.refused)
+
+
+class _SomebodyForm(_UserForm):
+    whom = HiddenField(validators=[_still])
+    """The name: a database may give the number of a user who is gone to the next one."""
+
+
 class NewUserForm(_UserForm):
     """A new account."""
 
@@ -69,13 +80,13 @@ class NewUserForm(_UserForm):
     again = _again()
 
 
-class RoleForm(_UserForm):
+class RoleForm(_SomebodyForm):
     """Another role."""
 
     role = RadioField("Role", choices=ROLES)
 
 
-class PasswordForm(_UserForm):
+class PasswordForm(_SomebodyForm):
     """A new password for somebody."""
 
     password = _password()
@@ -94,7 +105,7 @@ class OwnPasswordForm(_UserForm):
     )
 
 
-class DeleteForm(_UserForm):
+class DeleteForm(_SomebodyForm):
     """A confirmation; the button is the answer."""
 
 

@@ -14,7 +14,7 @@ from models import Role
 from services import passwords
 from services.accounts import AccountError
 from services.users import change_role, delete_user
-from tests.web.client import PASSWORD, Client, page_of
+from tests.web.client import PASSWORD, Client, form_values, page_of
 from tests.web.world import NOW, installation_of
 
 SignIn = Callable[[Flask, str], Client]
@@ -216,6 +216,36 @@ def test_a_write_that_fails_tells_the_log_no_hash(
     log = (here.config.data_dir / "tallybridge.log").read_text(encoding="utf-8")
     assert "full" in log
     assert "canary" not in log
+
+
+@pytest.mark.parametrize(
+    ("what", "data"),
+    [
+        ("role", {"role": "admin"}),
+        ("password", {"password": NEW, "again": NEW}),
+        ("second-factor", {}),
+        ("delete", {}),
+    ],
+)
+def test_a_form_that_was_open_does_nothing_to_whoever_has_the_number_now(
+    app: Flask, admin: Client, what: str, data: dict[str, str]
+) -> None:
+    """The database gives the number of the newest user, once deleted, to the next one."""
+    path = f"/settings/users/{add_admin(app, 'ben')}/{what}"
+    form = form_values(admin.page(path).all("form", action=path)[0])
+    with installation_of(app).session() as session, session.begin():
+        session.delete(session.get_one(models.User, number(app, "ben")))
+        session.flush()
+        carol = models.User(
+            name="carol", role=Role.VIEWER, password_hash="x", created_at=NOW, totp_since=NOW
+        )
+        session.add(carol)
+    assert path == f"/settings/users/{number(app, 'carol')}/{what}"
+    before = last_event(app).id
+    answer = admin.post(path, data={**form, **data}, csrf=False)
+    assert answer.status_code == 422
+    assert "This form was for ben, who is gone. Nothing was changed." in page_of(answer).text
+    assert last_event(app).id == before
 
 
 def test_a_deleted_user_is_out_at_once(app: Flask, admin: Client, operator: Client) -> None:
