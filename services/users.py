@@ -15,6 +15,8 @@ from services.accounts import AccountError, find_by_name, refuse_weak
 from services.api_tokens import end_tokens_of
 from services.sign_in import alive, end_sessions_of, guessed_at
 
+_GONE = "This user is gone: somebody else removed it. Nothing was changed."
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -121,6 +123,7 @@ def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.date
     user = _other(session, user_id, by)
     if user.role is Role.ADMIN:
         _keep_an_administrator(session, user)
+    _lock(session, user)
     end_sessions_of(session, user)
     end_tokens_of(session, user, actor=by.name, now=now)
     for table in (models.StagedEdit, models.RecoveryCode):
@@ -146,7 +149,7 @@ def named(session: Session, name: str) -> models.User:
 def _found(session: Session, user_id: int) -> models.User:
     user = session.get(models.User, user_id)
     if user is None:
-        raise AccountError("This user is gone: somebody else removed it. Nothing was changed.")
+        raise AccountError(_GONE)
     return user
 
 
@@ -175,6 +178,14 @@ def _keep_an_administrator(session: Session, user: models.User) -> None:
         raise AccountError(
             f"{user.name} is the only administrator. Nothing was changed; make another one first."
         )
+
+
+def _lock(session: Session, user: models.User) -> None:
+    """Whoever signs in as this user right now has done so, or will find nobody."""
+    users = models.User
+    row = sa.select(users.id).where(users.id == user.id).with_for_update()
+    if session.scalar(row) is None:
+        raise AccountError(_GONE)
 
 
 def _record(

@@ -205,9 +205,8 @@ def test_a_write_that_fails_tells_the_log_no_hash(
     """What the database quotes of a statement holds what was to be kept."""
     here = installation_of(app)
     with here.session() as session, session.begin():
-        session.execute(
-            sa.text("CREATE TRIGGER full BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL,'full');END")
-        )
+        trigger = "CREATE TRIGGER full BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL, 'full'); END"
+        session.execute(sa.text(trigger))
     path = f"/settings/users/{number(app, 'viewer')}/password"
     data = {"password": NEW, "again": NEW, "csrf_token": admin.token()}
     monkeypatch.setattr(passwords, "hashed", lambda _: "$argon2id$canary")
