@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, url_for
+from flask import session as cookie
 from flask_wtf import FlaskForm
 from markupsafe import Markup
 from sqlalchemy.orm import Session
@@ -23,6 +24,10 @@ from services.users import find_user
 
 blueprint = Blueprint("second_factor", __name__, url_prefix="/settings/account/second-factor")
 T = TypeVar("T")
+PROVED = "proved"
+"""Where the cookie holds when, in seconds since 1970, the password was given to see the secret."""
+FOR_THE_SECRET = 600
+"""How many seconds it may be seen for: the browser may be left open."""
 
 
 @blueprint.route("", methods=["GET", "POST"])
@@ -42,8 +47,8 @@ def confirm() -> Response:
     with writing() as session, session.begin():
         user = find_user(session, user_id())
         secret = second_factor.proposed(user, vault)
-        if secret is None:
-            return _to("account.index")
+        if secret is None or not _proved_lately():
+            return _to("account.index" if secret is None else ".start")
         if not form.validate_on_submit():
             return _shown(form, user, secret)
         codes = second_factor.confirm(session, user, vault, form.code.data, now=now)
@@ -82,8 +87,14 @@ def off() -> Response:
     return _to("account.index")
 
 
+def _proved_lately() -> bool:
+    age: float = installation().now().timestamp() - cookie.get(PROVED, 0)
+    return 0 <= age <= FOR_THE_SECRET
+
+
 def _propose(_session: Session, user: User) -> bool:
     second_factor.propose(user, installation().vault)
+    cookie[PROVED] = installation().now().timestamp()
     return True
 
 

@@ -104,6 +104,21 @@ def test_a_browser_that_was_found_open_is_not_enough(
     assert "Try again in 15 minutes" in answer.text
 
 
+def test_a_secret_that_was_left_unconfirmed_is_not_shown_again(
+    app: Flask, viewer: Client, sign_in: SignIn, clock: Clock
+) -> None:
+    """Else a browser found open would do: who knows the secret shuts its owner out."""
+    secret = propose(viewer)
+    other = sign_in(app, "viewer")
+    assert other.get(CONFIRM).location == FACTOR
+    clock.forward(minutes=10, seconds=1)
+    for method in ("GET", "POST"):
+        answer = viewer.open(CONFIRM, method=method, data={"code": code_of(secret, clock)})
+        assert (answer.status_code, answer.location) == (303, FACTOR)
+    assert "off" in viewer.page(ACCOUNT).one(id="second-factor").text
+    assert propose(viewer) != secret
+
+
 def test_it_is_switched_off(app: Flask, clock: Clock) -> None:
     client = signed_in_with_code(app, clock)
     answer = client.fill(f"{FACTOR}/off", {"current": PASSWORD}, button="Switch off")
