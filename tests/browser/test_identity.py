@@ -53,7 +53,7 @@ def test_in_and_out_again(tab: Page, provider: FakeProvider) -> None:
     tab.get_by_role("link", name="Acme Login").click()
     tab.get_by_role("link", name="Continue as Anna Administrator").click()
     expect(tab.get_by_role("heading", level=1)).to_have_text("Users")
-    expect(tab.get_by_role("cell", name="Anna Administrator")).to_be_visible()
+    expect(tab.get_by_role("rowheader", name="Anna Administrator")).to_be_visible()
 
     tab.get_by_role("button", name="Sign out").click()
     expect(tab.get_by_role("heading", level=1)).to_have_text("You are signed out of Tallybridge")
