@@ -23,7 +23,7 @@ from services.secrets import Vault
 from services.sign_in import accept, begin_session, begin_waiting, check_password
 from services.throttle import ThrottledError
 from services.users import change_role, delete_user
-from tests import postgres_server
+from tests.postgres import Server, programs
 from tests.services.test_identity import provider_of
 
 pytestmark = pytest.mark.slow
@@ -33,18 +33,19 @@ T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[postgres_server.Server]:
-    if postgres_server.programs() is None:
+def postgres() -> Iterator[Server]:
+    if programs() is None:
         pytest.skip("PostgreSQL is not installed")
-    with postgres_server.server() as made:
-        yield made
+    made = Server.start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture
-def open_session(postgres: postgres_server.Server, now: dt.datetime) -> Iterator[Open]:
+def open_session(postgres: Server, now: dt.datetime) -> Iterator[Open]:
     """Sessions of a database that has two administrators and the viewer carol."""
     url = postgres.create(f"people_{time.monotonic_ns()}")
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=20)
+    engine = sa.create_engine(url, pool_size=20)
     upgrade(engine)
     opener = sessionmaker(engine, expire_on_commit=False)
     roles = {"anna": models.Role.ADMIN, "ben": models.Role.ADMIN, "carol": models.Role.VIEWER}
