@@ -20,6 +20,7 @@ from blueprints import (
     identity,
     lookups,
     notifications,
+    numbers,
     overview,
     own_password,
     page,
@@ -40,6 +41,7 @@ from blueprints import (
 
 def register(app: Flask) -> None:
     """Add every page, and what guards them all."""
+    numbers.init_app(app)
     request_log.init_app(app)
     security.init_app(app)
     identity.init_app(app)

@@ -31,7 +31,6 @@ blueprint = Blueprint(BLUEPRINT, __name__, url_prefix="/api/v1")
 operations = Operations(blueprint)
 
 _KEY = re.compile(r"[!-~]{1,100}")
-_GREATEST_ID = 2**31 - 1
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -211,7 +210,7 @@ def _runs(query: json_shapes.PlansQuery, state: RunState | None) -> Response:
 
 def _run(session: Session, run_id: int) -> models.SyncRun:
     """The run with what belongs to it; ends the request with 404 when there is none."""
-    if run_id > _GREATEST_ID or session.get(models.SyncRun, run_id) is None:
+    if session.get(models.SyncRun, run_id) is None:
         abort(problem(404, f"There is no run {run_id}. Nothing was changed."))
     return load_run(session, run_id)
 

@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 from wtforms import StringField
 from wtforms.validators import ValidationError
 
+from blueprints.tenant_mappings_forms import number_or_none
 from models import ChangeState
 from services.run_changes import Filters
 from services.sync.model import ChangeKind, Month
@@ -54,7 +55,8 @@ class Decision:
         """A row's own button counts alone, whatever else is ticked."""
         which = form.get("which", "")
         values = form.getlist("only") or form.getlist("change") if which != "none" else []
-        return cls(frozenset(int(v) for v in values if v.isdecimal()), which)
+        numbers = (number_or_none(v) for v in values)
+        return cls(frozenset(n for n in numbers if n is not None), which)
 
     @property
     def nothing_chosen(self) -> str:

@@ -91,15 +91,16 @@ def test_runs_are_filtered_by_state_and_month(app: Flask, reader: Api) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [0, 2, 2**31, 10**30])
+@pytest.mark.parametrize("number", [0, 2, 2**31 - 1, 2**31, 10**30])
 def test_there_is_no_such_run(caller: Api, number: int) -> None:
+    said = f"There is no run {number}." if number < 2**31 else "There is nothing at this address."
     for response in (
         caller("GET", f"/runs/{number}"),
         caller.post(f"/runs/{number}/approve", {"all": True}),
         caller.post(f"/runs/{number}/undo"),
     ):
         assert response.status_code == 404
-        assert response.json["detail"] == f"There is no run {number}. Nothing was changed."
+        assert response.json["detail"] == f"{said} Nothing was changed."
 
 
 def test_findings_are_those_of_the_page(reader: Api, database: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -147,4 +148,21 @@ def test_no_filter_breaks_a_page(admin: Client, page: str, name: str, value: str
     assert admin.get(page).status_code == 200
     answer = admin.get(page, query_string={name: value})
     answer.close()
+    assert answer.status_code < 500
+
+
+@pytest.mark.parametrize("number", ["2147483648", "9" * 20, "9" * 5000, "١"])
+def test_a_number_that_no_row_can_have_leads_nowhere(
+    admin: Client, app: Flask, number: str
+) -> None:
+    addresses = [
+        (method, re.sub("<int:[^>]+>", quote(number), rule.rule))
+        for rule in app.url_map.iter_rules()
+        if "<int:" in rule.rule and not rule.rule.startswith("/api/")
+        for method in sorted((rule.methods or set()) & {"GET", "POST"})
+    ]
+    assert len(addresses) > 15
+    for method, address in addresses:
+        assert admin.open(address, method=method).status_code in (404, 405), address
+    answer = admin.post("/runs/1/dismiss", data={"change": number})
     assert answer.status_code < 500
