@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 import models
 from services.archive import Manifest
+from services.slots import forget_the_past
 
 _TOTP_SECONDS = 30
 
@@ -37,7 +38,8 @@ def settle(connection: Connection, known: Present, *, now: dt.datetime) -> None:
 
     Every sign-in ends. A token stays only if it was valid just before: one that was withdrawn
     since stays withdrawn, and where nobody knows, none is valid. A recovery code that was used
-    since stays used. A one-time code of this half minute, or an earlier one, works no more.
+    since stays used. A one-time code of this half minute, or an earlier one, works no more. What
+    the schedule asked for before this moment is not made up: somebody is to look first.
     """
     connection.execute(sa.delete(models.LoginSession))
     token, code = models.ApiToken, models.RecoveryCode
@@ -50,6 +52,7 @@ def settle(connection: Connection, known: Present, *, now: dt.datetime) -> None:
         .where(user.totp_secret.is_not(None), sa.func.coalesce(user.totp_last_step, 0) < step)
         .values(totp_last_step=step)
     )
+    forget_the_past(connection, now)
 
 
 def record(

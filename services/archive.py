@@ -29,6 +29,9 @@ MOST_PACKED = 200
 """How many times smaller than its content a large backup can be; bombs are far beyond that."""
 _PACKED_FROM = 64 << 20
 _MOST_FILES = 200
+_LONGEST_MANIFEST = 1 << 20
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""The others unpack a piece as a whole, however large it becomes and whatever size was said."""
 _LONGEST_LINE = 64 << 20
 _PIECE = 1 << 20
 _BATCH = 1000
@@ -95,7 +98,8 @@ def _lines(connection: Connection, table: sa.Table) -> Iterator[bytes]:
     query = sa.select(table).order_by(*table.primary_key).execution_options(yield_per=_BATCH)
     for row in connection.execute(query):
         values = {name: _plain(value) for name, value in row._mapping.items()}
-        yield (json.dumps(values, ensure_ascii=False) + "\n").encode()
+        # As ASCII: a document of a vendor may hold half a character, which UTF-8 cannot.
+        yield (json.dumps(values) + "\n").encode()
 
 
 def _plain(value: object) -> object:
@@ -139,7 +143,7 @@ class Archive:
             f"{self.called} is damaged, or not a backup of Tallybridge. Nothing was changed."
         )
         try:
-            document = json.loads(self.zip.read(_MANIFEST))
+            document = json.loads(self._start_of(_MANIFEST))
             if document["format"] != _FORMAT:
                 raise self._newer()
             tables = document["tables"]
@@ -192,6 +196,11 @@ class Archive:
         total = sum(file.file_size for file in files)
         packed = sum(file.compress_size for file in files)
         bomb = total > _PACKED_FROM and total > MOST_PACKED * packed
+        if any(file.compress_type not in _METHODS for file in files):
+            self.zip.close()
+            raise BackupError(
+                f"{self.called} is packed as no backup of Tallybridge is. Nothing was changed."
+            )
         if len(files) > _MOST_FILES or total > MOST_BYTES or bomb:
             self.zip.close()
             raise BackupError(
@@ -204,6 +213,11 @@ class Archive:
             f"{self.called} was made by a newer version of Tallybridge, or is not a whole backup. "
             "Nothing was changed; restore it with the version that made it."
         )
+
+    def _start_of(self, name: str) -> bytes:
+        """No more than a manifest can have; one that is cut off there is no JSON."""
+        with self.zip.open(name) as file:
+            return file.read(_LONGEST_MANIFEST)
 
     def _checksum(self, table: str) -> str:
         digest = hashlib.sha256()

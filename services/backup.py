@@ -31,6 +31,8 @@ from services.database import (
 __all__ = ["BackupError", "Restored", "backup", "restore"]
 
 _LOCK_TIMEOUT = "15s"
+_OURS = frozenset({"sync_runs", "audit_events", "product_mappings"})
+"""Tables that every version of Tallybridge has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _replace(
     try:
         with engine.connect() as connection, connection.begin():
             _keep_others_out(connection)
+            _refuse_foreign(connection)
             known = after_restore.present(connection)
             replaced = revision(connection)
             if safety is not None and replaced is not None:
@@ -174,6 +177,16 @@ def _keep_others_out(connection: Connection) -> None:
     names = [connection.dialect.identifier_preparer.quote(t.name) for t in tables_of(connection)]
     if names:
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
+
+
+def _refuse_foreign(connection: Connection) -> None:
+    """An address with a mistake in it must not cost another program its tables."""
+    there = set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+    if there and not there >= _OURS:
+        raise BackupError(
+            f"The database holds tables that are not Tallybridge's ({min(there)}). Nothing was "
+            "changed; check TALLYBRIDGE_DATABASE_URL, and give Tallybridge a database of its own."
+        )
 
 
 def _empty(connection: Connection) -> None:

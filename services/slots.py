@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 import models
@@ -149,6 +150,25 @@ def _close_waiting(session: Session, why: str, now: dt.datetime, *, but: str = "
         if row.key != but:
             row.state, row.retry_at, row.ended_at = SlotState.MISSED, None, now
             row.message = f"{why} {row.message or ''}".strip()
+
+
+def forget_the_past(connection: Connection, now: dt.datetime) -> None:
+    """Let the schedule begin anew, in the caller's transaction: a restored database is about then.
+
+    Its slots that wait or were under way are closed, and those that were due since are none.
+    """
+    slot = models.ScheduledSlot
+    connection.execute(
+        sa.update(slot)
+        .where(slot.state.in_((SlotState.WAITING, SlotState.RUNNING)))
+        .values(
+            state=SlotState.MISSED,
+            retry_at=None,
+            ended_at=now,
+            message="Given up, because a backup was restored.",
+        )
+    )
+    connection.execute(sa.delete(models.Marker).where(models.Marker.name == LOOKED))
 
 
 # --- taking and settling ------------------------------------------------------------------------
