@@ -165,7 +165,7 @@ def _restored(file: Path) -> Restored:
     done = restore(
         here.engine, file, now=here.now(), actor=actor(), safety=safety, called="This file"
     )
-    prune(here.backups, Kind.RESTORE, keep=KEPT)
+    prune(here.backups, Kind.RESTORE, keep=KEPT, now=here.now())
     if is_upload(file):
         file.unlink(missing_ok=True)
     mark_dead_runs(here)

@@ -41,7 +41,7 @@ def restore(file: Path, *, unsaved: bool, as_json: bool) -> None:
     done = backups.restore(
         here.engine, file, now=now(), actor=actor(), safety=None if unsaved else safety
     )
-    prune(here.backups, Kind.RESTORE, keep=KEPT)
+    prune(here.backups, Kind.RESTORE, keep=KEPT, now=now())
     _tell(f"Restored {done.rows} rows from {file}.", done.rows, as_json=as_json)
     for note in _notes(done, stored_keys.lost_names(here)):
         click.echo(note, err=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,8 @@ KEPT = 5
 _NAME = re.compile(r"tallybridge-(?P<kind>[a-z-]+)-schema(?P<schema>\w+)-(?P<at>\d{8}T\d{6}Z)\.zip")
 _UPLOAD = re.compile(r"upload-[0-9a-f]{16}\.zip")
 _UPLOAD_KEPT = dt.timedelta(hours=2)
+_UNDECIDED = ("upload-*.zip", ".tallybridge-*.zip.*", ".upload-*.zip.*")
+"""Uploads, and what a process that was killed had only begun to write."""
 _INSTANT = "%Y%m%dT%H%M%SZ"
 
 
@@ -47,7 +50,7 @@ def automatic(
     """Make a backup in the folder and remove the oldest of its kind. Raises BackupError."""
     target = place(folder, kind, schema, now=now)
     backup(engine, target, now=now)
-    prune(folder, kind, keep=keep)
+    prune(folder, kind, keep=keep, now=now)
     return target
 
 
@@ -74,14 +77,28 @@ def kept(folder: Path) -> list[Kept]:
         name = _NAME.fullmatch(file.name)
         if name is None or name["kind"] not in set(Kind) or not file.is_file():
             continue
-        at = dt.datetime.strptime(name["at"], _INSTANT).replace(tzinfo=dt.UTC)
+        at = _instant(name["at"])
+        if at is None:
+            continue
         found.append(Kept(file, Kind(name["kind"]), name["schema"], at, file.stat().st_size))
     return sorted(found, key=lambda each: (each.at, each.file.name), reverse=True)
 
 
-def prune(folder: Path, kind: Kind, *, keep: int) -> list[Path]:
-    """Remove all but the newest of a kind; returns those that were removed."""
-    old = [each.file for each in kept(folder) if each.kind is kind][keep:]
+def _instant(text: str) -> dt.datetime | None:
+    try:
+        return dt.datetime.strptime(text, _INSTANT).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None  # a name of somebody else's making
+
+
+def prune(folder: Path, kind: Kind, *, keep: int, now: dt.datetime) -> list[Path]:
+    """Remove all but the newest of a kind; returns those that were removed.
+
+    Those that a wrong clock dated into the future go first: they must not crowd out new ones.
+    """
+    found = [each for each in kept(folder) if each.kind is kind]
+    found.sort(key=lambda each: each.at <= now, reverse=True)
+    old = [each.file for each in found][keep:]
     for file in old:
         file.unlink(missing_ok=True)
     return old
@@ -108,7 +125,8 @@ def upload_place(folder: Path, *, now: dt.datetime) -> Path:
 
 
 def forget_uploads(folder: Path, *, now: dt.datetime) -> None:
-    """Remove uploaded files that nobody decided about."""
-    for file in folder.glob("upload-*.zip"):
-        if abs(now.timestamp() - file.stat().st_mtime) > _UPLOAD_KEPT.total_seconds():
-            file.unlink(missing_ok=True)
+    """Remove uploaded files that nobody decided about, and what was never written to its end."""
+    for file in [each for pattern in _UNDECIDED for each in folder.glob(pattern)]:
+        with suppress(FileNotFoundError):  # another process was faster
+            if abs(now.timestamp() - file.stat().st_mtime) > _UPLOAD_KEPT.total_seconds():
+                file.unlink()

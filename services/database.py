@@ -28,6 +28,7 @@ BUSY_TIMEOUT_MS = 15_000
 PATIENCE = 60.0
 """Seconds that a process waits while another one upgrades the database."""
 _LOOK_AGAIN = 0.1
+_FILE = "tallybridge_file"
 READING = "tallybridge_reading"
 """The execution option of engines that only read: their transactions never wait for a writer."""
 
@@ -94,12 +95,13 @@ def configure_sqlite(engine: Engine) -> None:
 
     Transactions begin IMMEDIATE: one that reads first and writes later would otherwise fail with
     "database is locked" however long it is willing to wait. Those that only read say so (READING).
+    When a damaged file was set aside by another process, what is written goes to the new one.
     """
     if engine.dialect.name != "sqlite":
         return
 
     @sa.event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: object) -> None:
+    def _on_connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -108,11 +110,27 @@ def configure_sqlite(engine: Engine) -> None:
         ):
             connection.execute(f"PRAGMA {pragma}")
         _use_wal(connection)
+        record.info[_FILE] = _file_of(engine)
+
+    @sa.event.listens_for(engine, "checkout")
+    def _on_checkout(_connection: Any, record: Any, _proxy: object) -> None:
+        there = _file_of(engine)
+        if there is not None and there != record.info[_FILE]:
+            raise sa.exc.DisconnectionError("another file has taken the database's place")
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         reading = connection.get_execution_options().get(READING)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _file_of(engine: Engine) -> tuple[int, int] | None:
+    """Which file stands under the database's name; None when there is none."""
+    try:
+        found = os.stat(engine.url.database or "")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _use_wal(connection: Any) -> None:

@@ -50,10 +50,10 @@ def _backup(installation: Installation, now: dt.datetime) -> list[str]:
         return []
     try:
         folder, schema = installation.backups, head() or ""
+        forget_uploads(folder, now=now)  # first: they may be what takes the room
         file = automatic(
             installation.engine, folder, Kind.DAILY, schema=schema, now=now, keep=settings.keep
         )
-        forget_uploads(folder, now=now)
     except (BackupError, DatabaseUnusableError, OSError) as error:
         _failed[str(installation.engine.url)] = now
         return [f"The daily backup could not be made: {error} It is tried again in an hour."]

@@ -215,3 +215,28 @@ def test_who_waits_in_vain_is_told(empty: Engine) -> None:
         upgrade(empty, patience=0.2)
     with empty.connect() as connection:
         assert revision(connection) is None
+
+
+@sqlite_only
+def test_what_is_written_goes_to_the_file_that_stands_there_now(
+    engine: Engine, tmp_path: Path, now: dt.datetime
+) -> None:
+    """As when another process set a damaged one aside and restored a backup in its place."""
+    with Session(engine) as session:
+        assert session.scalar(sa.select(models.Setting.name)) is None
+    file, aside = Path(engine.url.database or ""), tmp_path / "aside.db"
+    file.rename(aside)
+    for companion in ("-wal", "-shm"):
+        Path(f"{file}{companion}").rename(f"{aside}{companion}")
+    with Session(engine) as session:
+        assert session.scalar(sa.select(models.Setting.name)) is None, "nothing stands there yet"
+    assert not file.exists()
+    with engine_at(f"sqlite:///{file}") as other:
+        upgrade(other)
+        with Session(other) as session, session.begin():
+            session.add(models.Setting(name="restored", value={"value": 1}))
+    with Session(engine) as session, session.begin():
+        assert session.scalar(sa.select(models.Setting.name)) == "restored"
+        session.add(models.Setting(name="after", value={"value": 1}))
+    with engine_at(f"sqlite:///{file}") as other, Session(other) as session:
+        assert len(session.scalars(sa.select(models.Setting)).all()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Engine
 import models
 from config import Config
 from services import housekeeping as subject
-from services.backup_files import Kind, kept, upload_place
+from services.backup_files import Kind, kept, place, upload_place
 from services.database import exclusive
 from services.housekeeping import housekeeping
 from services.installation import Installation
@@ -113,11 +114,30 @@ def test_a_clock_set_back_does_not_stop_it(here: Installation) -> None:
     assert sorted(dailies(here)) == [START, START + 400 * DAY]
 
 
-def test_files_that_nobody_decided_about_are_removed(here: Installation) -> None:
-    import os
+def test_backups_from_a_future_that_was_none_do_not_crowd_out_new_ones(here: Installation) -> None:
+    store(here, daily=True, keep=2)
+    for days in (400, 401, 0, 1, 2):
+        housekeeping(here, START + days * DAY)
+    assert dailies(here) == [START + 2 * DAY, START + 1 * DAY]
 
-    file = upload_place(here.backups, now=START)
-    file.write_bytes(b"x")
-    os.utime(file, ((START - DAY).timestamp(),) * 2)
+
+def test_a_strange_name_among_the_backups_stops_nothing(here: Installation) -> None:
+    here.backups.mkdir()
+    (here.backups / "tallybridge-daily-schema0005-20261399T000000Z.zip").write_bytes(b"x")
     housekeeping(here, START)
-    assert not file.exists()
+    assert dailies(here) == [START]
+
+
+def test_files_that_nobody_decided_about_are_removed(here: Installation) -> None:
+    file = upload_place(here.backups, now=START)
+    begun = place(here.backups, Kind.DAILY, "0005", now=START)
+    left = [file, *(each.with_name(f".{each.name}.x1_y2z3") for each in (file, begun))]
+    for each in left:
+        each.write_bytes(b"x")
+        os.utime(each, ((START - DAY).timestamp(),) * 2)
+    fresh = begun.with_name(f".{begun.name}.new")
+    fresh.write_bytes(b"x")
+    os.utime(fresh, (START.timestamp(),) * 2)
+    housekeeping(here, START)
+    assert [each for each in left if each.exists()] == []
+    assert fresh.exists(), "somebody writes it just now"
