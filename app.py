@@ -126,10 +126,17 @@ def _kept(folder: Path, name: str, given: SecretStr | None, make: Callable[[], s
         if not file.exists():
             _write_once(file, make())
         kept = file.read_text(encoding="ascii")
-        known_secrets.add_lasting(kept)
-        return kept
     except OSError as error:
         _exit(f"TALLYBRIDGE_DATA_DIR: {file} cannot be used: {error.strerror}")
+    except UnicodeDecodeError:
+        kept = ""
+    if not kept.strip():
+        or_else = ", or remove it: everybody is signed out then" if name == "secret_key" else ""
+        _exit(
+            f"TALLYBRIDGE_DATA_DIR: {file} does not hold a key; put the right one back{or_else}."
+        )
+    known_secrets.add_lasting(kept)
+    return kept
 
 
 def _write_once(file: Path, text: str) -> None:
@@ -137,5 +144,6 @@ def _write_once(file: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile("w", dir=file.parent, encoding="ascii") as whole:
         whole.write(text)
         whole.flush()
+        os.fsync(whole.fileno())  # what is encrypted with it survives a power cut as well
         with contextlib.suppress(FileExistsError):
             os.link(whole.name, file)

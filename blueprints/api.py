@@ -236,7 +236,8 @@ def _claimed_key() -> str:
         return ""
     if not _KEY.fullmatch(given):
         abort(_wrong_key("1 to 100 visible ASCII characters"))
-    key = f"api {caller().token_id} {given}"
+    # The person counts as well: the number of a token that was revoked may be given anew.
+    key = f"api {caller().user_id}.{caller().token_id} {given}"
     try:
         keys: RequestKeys = current_app.extensions.setdefault("tallybridge_keys", RequestKeys())
         keys.claim(key, f"{request.path}\n".encode() + request.get_data())

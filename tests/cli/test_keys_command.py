@@ -77,6 +77,18 @@ def test_the_web_page_does_not_start_with_the_wrong_key(stored: Installation, ho
         assert not key_file(stored).exists(), "a new key would hide that the old one is missing"
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("name", ["encryption_key", "secret_key"])
+def test_a_key_file_without_a_key_is_told(
+    stored: Installation, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a power cut, or a full volume, may leave it."""
+    (key_file(stored).parent / name).write_bytes(content)
+    with pytest.raises(SystemExit, match="2"):
+        stored.call("backup", stored.home / "b.zip")
+    assert f"{name} does not hold a key; put the right one back" in capsys.readouterr().err
+
+
 def test_commands_that_need_no_secret_go_on_without_the_key(stored: Installation) -> None:
     key_file(stored).unlink()
     assert stored.call("backup", stored.home / "b.zip").code == 0

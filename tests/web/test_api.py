@@ -179,6 +179,16 @@ def test_a_key_is_a_token_s_own(app: Flask, caller: Api) -> None:
     assert begun(other.post("/runs", {"kind": "plan"}, Idempotency_Key="1")) != first
 
 
+def test_a_key_is_not_inherited_with_the_number_of_a_token(app: Flask, caller: Api) -> None:
+    """SQLite gives the highest number anew once its row is gone."""
+    first = begun(caller.post("/runs", {"kind": "plan"}, Idempotency_Key="1"))
+    wait(app)
+    with installation_of(app).session() as session, session.begin():
+        session.execute(sa.delete(models.ApiToken))
+    other = api_of(app, token_of(app, "admin"))
+    assert begun(other.post("/runs", {"kind": "plan"}, Idempotency_Key="1")) != first
+
+
 def test_a_key_with_another_request_is_refused(app: Flask, caller: Api) -> None:
     begun(caller.post("/runs", {"kind": "plan"}, Idempotency_Key="1"))
     wait(app)
