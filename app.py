@@ -132,9 +132,7 @@ def _kept(folder: Path, name: str, given: SecretStr | None, make: Callable[[], s
         kept = ""
     if not kept.strip():
         or_else = ", or remove it: everybody is signed out then" if name == "secret_key" else ""
-        _exit(
-            f"TALLYBRIDGE_DATA_DIR: {file} does not hold a key; put the right one back{or_else}."
-        )
+        _exit(f"TALLYBRIDGE_DATA_DIR: {file} does not hold a key; put the right one back{or_else}.")
     known_secrets.add_lasting(kept)
     return kept
 

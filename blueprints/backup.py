@@ -182,7 +182,9 @@ def _told(done: Restored) -> list[str]:
     if lost:
         told.append(
             f"{len(lost)} stored secrets cannot be read with the encryption key of this "
-            "installation. Set TALLYBRIDGE_ENCRYPTION_KEY to that of then, or enter them anew."
+            "installation, and without them the next start is refused. Set "
+            "TALLYBRIDGE_ENCRYPTION_KEY to that of then; or remove them with the command `keys "
+            "forget` and enter them anew. Whose second factor is among them cannot sign in before."
         )
     return told
 

@@ -16,8 +16,8 @@ class RowNumber(IntegerConverter):
 
     regex = "[0-9]{1,10}"
 
-    def __init__(self, map: Map, **limits: Any) -> None:
-        super().__init__(map, **{"max": LARGEST, **limits})
+    def __init__(self, addresses: Map, **limits: Any) -> None:
+        super().__init__(addresses, **{"max": LARGEST, **limits})
 
 
 def init_app(app: Flask) -> None:

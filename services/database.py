@@ -127,7 +127,7 @@ def configure_sqlite(engine: Engine) -> None:
 def _file_of(engine: Engine) -> tuple[int, int] | None:
     """Which file stands under the database's name; None when there is none."""
     try:
-        found = os.stat(engine.url.database or "")
+        found = Path(engine.url.database or "").stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino

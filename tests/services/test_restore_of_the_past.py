@@ -72,7 +72,9 @@ def test_half_a_character_in_a_document_is_carried(
     strange = {"name": "half \ud83d and \x00"}
     with Session(engine) as session, session.begin():
         session.add(
-            models.AuditEvent(at=now, actor="a", action="a", subject="a", before=None, after=strange)
+            models.AuditEvent(
+                at=now, actor="a", action="a", subject="a", before=None, after=strange
+            )
         )
     backup(engine, tmp_path / "b.zip", now=now)
     restore(engine, tmp_path / "b.zip", now=now)

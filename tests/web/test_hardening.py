@@ -151,7 +151,7 @@ def test_no_filter_breaks_a_page(admin: Client, page: str, name: str, value: str
     assert answer.status_code < 500
 
 
-@pytest.mark.parametrize("number", ["2147483648", "9" * 20, "9" * 5000, "١"])
+@pytest.mark.parametrize("number", ["2147483648", "9" * 20, "9" * 5000, "\u0661"])
 def test_a_number_that_no_row_can_have_leads_nowhere(
     admin: Client, app: Flask, number: str
 ) -> None:
