@@ -12,9 +12,21 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ChangeState, RunState
-from services.sync.model import Month, Tenant, UsageLine
+from services.sync.model import FindingKind, Month, Tenant, UsageLine
 
 _SAY_NOTHING = (RunState.PLANNED, RunState.RUNNING)
+_DECIDES = (
+    "settings.", "product.", "customer.", "serial.", "config.", "connection.", "backup.restore"
+)  # fmt: skip
+"""Beginnings of what the audit calls changes after which the same report is planned otherwise."""
+_MENDED_ELSEWHERE = (
+    FindingKind.AGREEMENT_UNUSABLE,
+    FindingKind.AMBIGUOUS_ADDITION,
+    FindingKind.CATALOG_ITEM_UNUSABLE,
+    FindingKind.DEFAULT_PRODUCT_CONFLICT,
+    FindingKind.UNASSIGNED_LINE,
+)
+"""Usage that was not billed; whether a vendor's data let it by now, only another run can tell."""
 
 
 def store_report(
@@ -69,15 +81,16 @@ def newest_written_month(session: Session) -> Month | None:
 
 
 def written_already(session: Session, month: Month, lines: Sequence[UsageLine]) -> int | None:
-    """The run that brought this very report into ConnectWise, if none has gone wrong since.
+    """The run after which this very report asks for nothing more.
 
     A report differs from another of its month when any line's customer, serial, product, order or
     quantity does. Previews and ways back say nothing about what was written. A run that left
-    something out which nobody dismissed has not brought all of it.
+    something out which nobody dismissed has not brought all of it, nor has one that could not bill
+    some of it; and what was mapped or set since it began is not in it.
     """
     run, report = models.SyncRun, models.UsageReport
     newest = session.execute(
-        sa.select(run.id, run.state, report.fingerprint)
+        sa.select(run.id, run.state, run.started_at, report.fingerprint)
         .join(report, report.id == run.report_id, isouter=True)
         .where(run.month == str(month), run.undo_of_id.is_(None), run.state.not_in(_SAY_NOTHING))
         .order_by(run.id.desc())
@@ -85,13 +98,32 @@ def written_already(session: Session, month: Month, lines: Sequence[UsageLine]) 
     ).first()
     if newest is None or newest.state is not RunState.SUCCEEDED:
         return None
-    left_out = sa.exists().where(
-        models.Change.run_id == newest.id,
+    if newest.fingerprint != _fingerprint(lines) or _more_to_do(session, newest.id):
+        return None
+    return None if _decided_otherwise(session, newest.started_at) else newest.id
+
+
+def _more_to_do(session: Session, run_id: int) -> bool:
+    """Whether a run that succeeded left something out."""
+    skipped = sa.exists().where(
+        models.Change.run_id == run_id,
         models.Change.state == ChangeState.SKIPPED,
         models.Change.error.not_like("Dismissed by %"),
     )
-    same = newest.fingerprint == _fingerprint(lines)
-    return newest.id if same and not session.scalar(sa.select(left_out)) else None
+    not_billed = sa.exists().where(
+        models.Finding.run_id == run_id, models.Finding.kind.in_(_MENDED_ELSEWHERE)
+    )
+    return bool(session.scalar(sa.select(sa.or_(skipped, not_billed))))
+
+
+def _decided_otherwise(session: Session, since: dt.datetime) -> bool:
+    """Whether mappings, settings or connections were changed; the audit knows of every way."""
+    event = models.AuditEvent
+    changed = sa.exists().where(
+        event.at >= since,
+        sa.or_(*(event.action.startswith(name, autoescape=True) for name in _DECIDES)),
+    )
+    return bool(session.scalar(sa.select(changed)))
 
 
 def register_tenants(session: Session, tenants: Iterable[Tenant], *, now: dt.datetime) -> None:

@@ -21,6 +21,9 @@ from services.database import exclusive
 from services.installation import Installation
 from services.jobs import Jobs
 from services.secrets import Vault
+from services.setting_changes import change_settings, fingerprint
+from services.sync.model import FindingKind
+from services.tenant_mappings import Author, switch_sync
 from tests.services.workshop import context_for, options, take_over
 
 HOUR = dt.timedelta(hours=1)
@@ -143,6 +146,50 @@ def test_an_unchanged_invoice_is_run_when_something_was_left_out(world: World) -
         assert change is not None
         change.state, change.error = ChangeState.SKIPPED, "Skipped as stale: it was changed."
     assert world.slot("invoice").run_id == 2
+
+
+def test_an_unchanged_invoice_is_run_for_a_customer_mapped_since(world: World) -> None:
+    """What is to be written decides, and not only what the report says."""
+    mapping = models.TenantMapping
+    with world.session() as session, session.begin():
+        row = session.query(mapping).filter(mapping.agreement_id.is_not(None)).first()
+        assert row is not None
+        tenant_id, sync = row.tenant_id, row.sync
+        assert sync
+        row.sync = False
+    world.slot("invoice")
+    with world.session() as session, session.begin():
+        author = Author("anna", world.installation.now())
+        switch_sync(session, tenant_id, author, on=True)
+    slot = world.slot("invoice")
+    assert slot.run_id == 2
+    assert world.runs()[1].state is RunState.SUCCEEDED
+    with world.session() as session:
+        billed = session.query(models.Change).filter_by(run_id=2, tenant_id=tenant_id)
+        assert ChangeState.APPLIED in {each.state for each in billed}
+    assert world.slot("invoice").run_id is None
+
+
+def test_an_unchanged_invoice_is_run_when_settings_changed_since(world: World) -> None:
+    world.slot("invoice")
+    with world.session() as session, session.begin():
+        seen = fingerprint(world.installation.settings(), ["usage_ended"])
+        now = world.installation.now()
+        change_settings(session, {"usage_ended": "cancel"}, seen=seen, actor="anna", now=now)
+    assert world.slot("invoice").run_id == 2
+
+
+def test_an_unchanged_invoice_is_run_while_connectwise_keeps_some_of_it_back(world: World) -> None:
+    """Nobody tells us when the agreement is made good there."""
+    world.slot("invoice")
+    with world.session() as session, session.begin():
+        session.add(
+            models.Finding(
+                run_id=1, kind=FindingKind.AGREEMENT_UNUSABLE, subject="7", message="", advice=""
+            )
+        )
+    assert world.slot("invoice").run_id == 2
+    assert world.slot("invoice").run_id is None
 
 
 def test_a_preview_does_not_count_as_written(world: World) -> None:
