@@ -6,6 +6,9 @@ What can pass by itself is tried again until the next slot is due; what needs a 
 from __future__ import annotations
 
 import datetime as dt
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
 
 import models
 from models import RunState, SlotState
@@ -20,6 +23,8 @@ from services.secrets import WrongKeyError
 from services.slots import SCHEDULED, Outcome
 from services.sync_runs import RunRefusedError, RunResult
 
+logger = logging.getLogger("tallybridge.scheduler")
+
 IN_THE_WAY = dt.timedelta(seconds=15)
 NOT_READY = dt.timedelta(hours=1)
 LATER = dt.timedelta(hours=6)
@@ -32,8 +37,8 @@ Slot = models.ScheduledSlot
 def carry_out(installation: Installation, jobs: Jobs, slot: Slot) -> Outcome:
     """Do what a slot is for, and say what came of it; the slot has been taken by the caller.
 
-    Only what nobody expects is raised: errors of vendors, of the configuration and a run in the way
-    are outcomes.
+    Only what nobody expects is raised: errors of vendors, of the configuration and the database,
+    and a run in the way, are outcomes.
     """
     try:
         if told := _in_the_way(installation):
@@ -49,6 +54,10 @@ def carry_out(installation: Installation, jobs: Jobs, slot: Slot) -> Outcome:
         return _failed(slot, str(error), error, installation.now())
     except (NotConfiguredError, WrongKeyError) as error:
         return Outcome(SlotState.FAILED, f"No run was made. {error}")
+    except (SQLAlchemyError, OSError) as error:
+        logger.warning("%s: the database failed: %s", slot.key, type(error).__name__)
+        words = "The database, or its volume, could not be used in the middle; it is in the log."
+        return Outcome(SlotState.WAITING, words, installation.now() + wait_after(slot.attempts))
 
 
 def _in_the_way(installation: Installation) -> Outcome | None:

@@ -25,6 +25,7 @@ from services.database import AlreadyLockedError, StillHeld, exclusive
 from services.installation import Installation
 from services.jobs import Jobs, mark_dead_runs
 from services.schedule_state import SchedulerState, state
+from services.settings import AppSettings, load_settings
 from services.slots import Outcome, heartbeat
 
 __all__ = ["BEAT", "Scheduler", "SchedulerState", "heartbeat", "state"]
@@ -143,12 +144,13 @@ class Scheduler:
 
     def _look(self) -> None:
         now, settings = self._installation.now(), self._installation.settings()
-        self._settle_orphans(now)
+        self._settle_orphans(settings, now)
         with self._installation.reading() as session:
             quiet = slots.quiet(session, settings, now)
         if not quiet:
             with self._installation.session() as session, session.begin():
                 slots.look(session, settings, now)
+            mark_dead_runs(self._installation)
             self._begin_chores(now)
         if not self._is_busy():
             self._begin_next(now)
@@ -173,7 +175,7 @@ class Scheduler:
             except Exception:  # the end of a thread: there is nobody above to tell
                 logger.exception("a chore failed")
 
-    def _settle_orphans(self, now: dt.datetime) -> None:
+    def _settle_orphans(self, settings: AppSettings, now: dt.datetime) -> None:
         """Slots of a process that died, or whose outcome could not be stored."""
         carried_out = self._carried_out if self._is_busy() else None
         with self._installation.reading() as session:
@@ -182,6 +184,7 @@ class Scheduler:
         mark_dead_runs(self._installation)
         with self._installation.session() as session, session.begin():
             slots.settle_orphans(session, now, but=carried_out)
+            slots.close_outdated(session, settings, now)
 
     def _begin_next(self, now: dt.datetime) -> None:
         if self._jobs.why_stop():
@@ -208,7 +211,11 @@ class Scheduler:
             outcome = Outcome(SlotState.FAILED, "Something went wrong here; it is in the log.")
         try:
             with self._installation.session() as session, session.begin():
-                slots.settle(session, slot.id, outcome, self._installation.now())
+                now = self._installation.now()
+                slots.settle(session, slot.id, outcome, now)
+                session.flush()
+                settings = load_settings(session, self._installation.locked_settings())
+                slots.close_outdated(session, settings, now)
         except SQLAlchemyError as error:
             logger.warning("%s: its outcome could not be stored: %s", slot.key, error)
         finally:

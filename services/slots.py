@@ -29,6 +29,7 @@ MADE_UP_WITHIN = dt.timedelta(days=7)
 MISSED_KEPT = 31
 _ONE_DAY = dt.timedelta(days=1)
 _ONE_MINUTE = dt.timedelta(minutes=1)
+_ONE_SECOND = dt.timedelta(seconds=1)
 _TAKES_WITHOUT_A_RUN = 3
 
 
@@ -68,6 +69,8 @@ def look(session: Session, settings: AppSettings, now: dt.datetime) -> None:
     if looked is None:
         session.add(models.Marker(name=LOOKED, number=signature(settings), at=now))
         return
+    if looked.at - now > _ONE_DAY:
+        _forget_the_future(session, now)
     since = _since(session, settings, looked, now)
     _close_waiting_of_another_schedule(session, settings, looked, now)
     _claim(session, slots_between(settings, since, now), now)
@@ -81,18 +84,34 @@ def _since(
     """From when on to look. The marker never moves back, unless the clock was far ahead."""
     if looked.at - now > _ONE_DAY:
         return now
-    changed_at = _schedule_changed_at(session, looked.at)
+    changed_at = _schedule_changed_at(session, looked.at, now)
     if changed_at is not None:
         return changed_at
     return looked.at if looked.number == signature(settings) else now
 
 
-def _schedule_changed_at(session: Session, after: dt.datetime) -> dt.datetime | None:
+def _forget_the_future(session: Session, now: dt.datetime) -> None:
+    """What a clock that was far ahead claimed is yet to come, and must be free to be claimed then.
+
+    A slot whose run it began gets another name, because that run goes on.
+    """
+    slot = models.ScheduledSlot
+    for row in session.scalars(sa.select(slot).where(slot.due_at > now)):
+        if row.state is SlotState.RUNNING:
+            row.key, row.due_at = f"{row.key} #{row.id}", now
+        else:
+            session.delete(row)
+    session.flush()
+
+
+def _schedule_changed_at(
+    session: Session, after: dt.datetime, now: dt.datetime
+) -> dt.datetime | None:
     """When a person last changed the schedule or the time zone, if after this instant."""
     event = models.AuditEvent
     changes = session.scalars(
         sa.select(event)
-        .where(event.at >= after, event.action.in_(["settings.change", "config.import"]))
+        .where(event.at.between(after, now), event.action.in_(["settings.change", "config.import"]))
         .order_by(event.at.desc())
     )
     return next((each.at for each in changes if _is_about_when(each)), None)
@@ -148,8 +167,27 @@ def _close_waiting(session: Session, why: str, now: dt.datetime, *, but: str = "
     slot = models.ScheduledSlot
     for row in session.scalars(sa.select(slot).where(slot.state == SlotState.WAITING)):
         if row.key != but:
-            row.state, row.retry_at, row.ended_at = SlotState.MISSED, None, now
-            row.message = f"{why} {row.message or ''}".strip()
+            _give_up(row, why, now)
+
+
+def _give_up(row: models.ScheduledSlot, why: str, now: dt.datetime) -> None:
+    row.state, row.retry_at, row.ended_at = SlotState.MISSED, None, now
+    row.message = f"{why} {row.message or ''}".strip()
+
+
+def close_outdated(session: Session, settings: AppSettings, now: dt.datetime) -> None:
+    """Give up what waits although its time is over, within the caller's transaction.
+
+    The schedule was changed, or the next slot became due, while its run went on.
+    """
+    slot = models.ScheduledSlot
+    newest = session.scalar(sa.select(sa.func.max(slot.due_at)).where(slot.due_at <= now))
+    for row in session.scalars(sa.select(slot).where(slot.state == SlotState.WAITING)):
+        due = slots_between(settings, row.due_at - _ONE_SECOND, row.due_at)
+        if row.key not in {each.key for each in due}:
+            _give_up(row, "Given up, because the schedule was changed.", now)
+        elif newest is not None and row.due_at < newest:
+            _give_up(row, "Given up, because the next one is due.", now)
 
 
 def forget_the_past(connection: Connection, now: dt.datetime) -> None:
