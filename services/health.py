@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 import models
-from models import RunState
+from models import RunState, SlotState
 from services.clients.http import VERSION
 from services.database import head, revision
 from services.settings import AppSettings, load_settings
@@ -116,7 +116,7 @@ class HealthChecks:
     def _scheduler(self, seen: _Seen, now: dt.datetime) -> str:
         if seen.settings.schedule.when == "by_hand":
             return "off"
-        if seen.heartbeat_at is not None and now - seen.heartbeat_at < DEAD_AFTER:
+        if seen.heartbeat_at is not None and abs(now - seen.heartbeat_at) < DEAD_AFTER:
             return "running"
         # After a start it has not written yet, and what stands there is from before.
         young = self._monotonic() - self._started < DEAD_AFTER.total_seconds()
@@ -148,11 +148,20 @@ def _look(session: Session, locked: Mapping[str, Any], seen: _Seen) -> None:
 
 
 def last_good_run(session: Session) -> dt.datetime | None:
-    """When a run last brought ConnectWise up to date, or found that it was."""
-    run = models.SyncRun
-    return session.scalar(
-        sa.select(sa.func.max(run.ended_at)).where(run.state == RunState.SUCCEEDED)
+    """When a run last brought ConnectWise up to date, or a look found that there was none to make.
+
+    With the invoice a run may be weeks old, and all is well.
+    """
+    run, slot = models.SyncRun, models.ScheduledSlot
+    ends = (
+        session.scalar(sa.select(sa.func.max(run.ended_at)).where(run.state == RunState.SUCCEEDED)),
+        session.scalar(
+            sa.select(sa.func.max(slot.ended_at)).where(
+                slot.state == SlotState.DONE, slot.run_id.is_(None)
+            )
+        ),
     )
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _unreadable(seen: _Seen, problems: list[str]) -> Health:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 import models
 from models import ChangeState, RunState, SlotState
 from services.clients.errors import clean_text
+from services.schedule import instant_in_words
 from services.settings import AppSettings
 from services.sync.words import seats
 from services.tenant_status import last_planned_run
@@ -87,6 +88,7 @@ def due(session: Session, settings: AppSettings, now: dt.datetime) -> list[Due]:
         return []
     found = [
         *_failed_runs(session, max(since, now - NEWS_FOR)),
+        *_failed_slots(session, settings, max(since, now - NEWS_FOR)),
         *_held(session),
         *_unmapped(session),
         *_no_good_run(session, settings, since, now),
@@ -133,6 +135,25 @@ def _failed_runs(session: Session, since: dt.datetime) -> Iterator[Due]:
         yield Due("run_failed", f"run-failed {row.id}", text, row.id)
 
 
+def _failed_slots(session: Session, settings: AppSettings, since: dt.datetime) -> Iterator[Due]:
+    """Runs of the schedule that failed before there was a run, as when credentials are refused."""
+    slot, run = models.ScheduledSlot, models.SyncRun
+    told_as_run = run.state.in_([RunState.FAILED, RunState.INTERRUPTED])
+    rows = session.scalars(
+        sa.select(slot)
+        .join(run, run.id == slot.run_id, isouter=True)
+        .where(
+            slot.state == SlotState.FAILED,
+            slot.ended_at >= since,
+            sa.or_(run.id.is_(None), ~told_as_run),
+        )
+    )
+    for row in rows:
+        due = instant_in_words(row.due_at, settings.timezone)
+        text = f"The scheduled run of {due} did not take place; the overview says why."
+        yield Due("run_failed", f"slot-failed {row.key}", text)
+
+
 def _held(session: Session) -> Iterator[Due]:
     """What waits in the newest plan; a later plan in which the same waits is no news."""
     plan = last_planned_run(session)
@@ -161,20 +182,32 @@ def _no_good_run(
     hours = settings.notifications.no_good_run_hours or _HOURS.get(settings.schedule.when)
     if settings.schedule.when == "by_hand" or hours is None:
         return
-    good = _last_good(session, settings)
+    good = _last_good(session, settings, now)
     if now - max(good or since, since) >= dt.timedelta(hours=hours):
         last = f"the last one ended {good:%Y-%m-%d %H:%M} UTC" if good else "there was none yet"
         key = f"no-good-run {good.isoformat() if good else 'ever'}"
         yield Due("no_good_run", key, f"No run has ended well for {hours} hours; {last}.")
 
 
-def _last_good(session: Session, settings: AppSettings) -> dt.datetime | None:
-    """The end of a run that wrote, or of a look that found nothing to do; read-only, of a plan."""
+def _last_good(session: Session, settings: AppSettings, now: dt.datetime) -> dt.datetime | None:
+    """The end of a run that wrote, or of a look that found nothing to do; read-only, of a plan.
+
+    What ended under a clock that was ahead says nothing: it would keep us silent until then.
+    """
+    by_now = now + dt.timedelta(hours=1)
     run, slot = models.SyncRun, models.ScheduledSlot
     states = [RunState.SUCCEEDED, *([RunState.PLANNED] if settings.read_only else [])]
     ends = (
-        session.scalar(sa.select(sa.func.max(run.ended_at)).where(run.state.in_(states))),
-        session.scalar(sa.select(sa.func.max(slot.ended_at)).where(slot.state == SlotState.DONE)),
+        session.scalar(
+            sa.select(sa.func.max(run.ended_at)).where(
+                run.state.in_(states), run.ended_at <= by_now
+            )
+        ),
+        session.scalar(
+            sa.select(sa.func.max(slot.ended_at)).where(
+                slot.state == SlotState.DONE, slot.ended_at <= by_now
+            )
+        ),
     )
     return max((end for end in ends if end is not None), default=None)
 

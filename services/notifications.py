@@ -29,6 +29,7 @@ MARKER = "notification digest"
 LEASE = dt.timedelta(minutes=5)
 """So long a message belongs to the process that claimed it; far longer than sending may take."""
 LONGEST_WAIT = dt.timedelta(hours=1)
+_MOMENT, _MOST = dt.timedelta(microseconds=1), LONGEST_WAIT + LEASE
 PER_KIND = 10
 MOST_TARGETS = 10
 TEST_PATIENCE = 8
@@ -230,7 +231,8 @@ def _claim(session: Session, now: dt.datetime) -> bool:
             return False
     claimed = session.execute(
         sa.update(models.Marker)
-        .where(models.Marker.name == MARKER, models.Marker.at <= now)
+        # A clock that was ahead may have left an instant that nobody waits for.
+        .where(models.Marker.name == MARKER, ~models.Marker.at.between(now + _MOMENT, now + _MOST))
         .values(at=now + LEASE)
         .execution_options(synchronize_session=False)
     )
