@@ -25,6 +25,8 @@ HEARTBEAT = "scheduler heartbeat"
 SCHEDULED = "schedule"
 """The trigger, and the actor, of runs that the schedule starts."""
 
+_NEVER_SET = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+"""A clock that shows an earlier time was never set: it knows nothing about what is yet to come."""
 MADE_UP_WITHIN = dt.timedelta(days=7)
 MISSED_KEPT = 31
 _ONE_DAY = dt.timedelta(days=1)
@@ -69,7 +71,7 @@ def look(session: Session, settings: AppSettings, now: dt.datetime) -> None:
     if looked is None:
         session.add(models.Marker(name=LOOKED, number=signature(settings), at=now))
         return
-    if looked.at - now > _ONE_DAY:
+    if looked.at - now > _ONE_DAY and now > _NEVER_SET:
         _forget_the_future(session, now)
     since = _since(session, settings, looked, now)
     _close_waiting_of_another_schedule(session, settings, looked, now)
