@@ -80,6 +80,25 @@ def newest_written_month(session: Session) -> Month | None:
     return Month.parse(newest) if newest else None
 
 
+def restored_unseen(session: Session) -> bool:
+    """Whether a backup was put back, and no run since was approved by a person or had no changes.
+
+    The database then remembers less than stands in ConnectWise.
+    """
+    run, change, event = models.SyncRun, models.Change, models.AuditEvent
+    at = session.scalar(sa.select(sa.func.max(event.at)).where(event.action == "backup.restore"))
+    if at is None:
+        return False
+    of_run = change.run_id == run.id
+    seen = sa.or_(
+        sa.exists().where(of_run, change.approved_by.is_not(None)), ~sa.exists().where(of_run)
+    )
+    since = sa.exists().where(
+        run.started_at >= at, run.state == RunState.SUCCEEDED, run.undo_of_id.is_(None), seen
+    )
+    return not session.scalar(sa.select(since))
+
+
 def written_already(session: Session, month: Month, lines: Sequence[UsageLine]) -> int | None:
     """The run after which this very report asks for nothing more.
 

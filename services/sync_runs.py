@@ -308,7 +308,7 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
     gathered = gather(context, found, lines)
     state = desired_additions(gathered.situation)
     with context.session() as session:
-        synced = reports.newest_written_month(session)
+        synced, restored = reports.newest_written_month(session), reports.restored_unseen(session)
     plan = guard(
         compute_plan(gathered.situation, state),
         gathered.settings.rules,
@@ -317,6 +317,7 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
         tenants_before=gathered.trusted_tenants,
         synced=synced,
         month=found,
+        restored=restored,
     )
     _trust(context, gathered, state, plan)
     stored = _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)

@@ -26,6 +26,7 @@ def guard(
     tenants_before: Collection[str],
     synced: Month | None = None,
     month: Month | None = None,
+    restored: bool = False,
 ) -> Plan:
     """Hold what looks wrong.
 
@@ -33,6 +34,8 @@ def guard(
     report and `tenants_before` those of the last complete one (empty when there is none).
     `synced` is the newest month that was written already: a plan for an older `month` is held,
     because quantities have no month in ConnectWise, and the older ones would be invoiced next.
+    `restored`: a backup was put back and nobody has looked since; what it says we made, and where
+    it maps, may be from the past, so that what stands elsewhere by now would be billed twice.
     """
     falling = sum(1 for change in plan.changes if _fall(change) > 0)
     too_many = _too_many_falling(falling, managed, rules)
@@ -42,6 +45,8 @@ def guard(
     plan = weighed(plan, changes)
     if synced and month and month < synced:
         plan = _hold_all(plan, f"usage of {synced} was written already")
+    if restored:
+        plan = _hold_all(plan, "a backup was put back, and nobody has approved anything since")
     if shrunk := _shrunk(tenants_now, tenants_before, rules):
         plan = _hold_all(plan, shrunk)
         findings = tuple(sorted({*plan.findings, _shrunk_finding(shrunk)}))

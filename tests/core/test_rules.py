@@ -963,6 +963,17 @@ def test_an_older_month_than_the_one_written_already_is_held_as_a_whole(
     assert [c.held for c in plan.changes] == wanted
 
 
+@pytest.mark.parametrize("restored", [False, True])
+def test_the_plan_after_a_restore_is_held_as_a_whole(*, restored: bool) -> None:
+    rows = (change(None, 2, item=1), change(1, 2, item=2, held="edited"))
+    plan = guard(
+        Plan(rows, ()), NO_RAILS, managed=9, tenants_now=[], tenants_before=[], restored=restored
+    )
+    why = "a backup was put back, and nobody has approved anything since"
+    found = [c.held for c in plan.changes]
+    assert found == ([why, f"edited; {why}"] if restored else [None, "edited"])
+
+
 def test_the_first_report_and_a_switched_off_rail_miss_nobody() -> None:
     one = Plan((change(1, 2),), ())
     off = dataclasses.replace(Rules(), missing_tenants_percent=None)

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 import models
 from models import SlotState
 from services import slots
+from services import sync_runs as runs
 from services.archive import Archive
 from services.backup import BackupError, backup, restore
+from services.context import SyncContext
 from services.database import head
 from services.settings import AppSettings, Schedule
 
@@ -98,3 +100,24 @@ def test_a_manifest_is_never_read_whole_however_large_it_is(tmp_path: Path) -> N
         archive.writestr("manifest.json", start + " " * 5_000_000 + "}")
     with Archive.at(file) as archive, pytest.raises(BackupError, match="damaged"):
         archive.manifest()
+
+
+def test_the_first_plan_after_a_restore_waits_for_a_person(
+    work: SyncContext, tmp_path: Path
+) -> None:
+    """A customer was billed since the backup, which knows nothing of it."""
+    runs.preview(work)
+    backup(work.engine, tmp_path / "b.zip", now=work.now())
+    restore(work.engine, tmp_path / "b.zip", now=work.now(), actor="anna")
+    first = runs.run(work).run_id
+    assert states(work, first) == {"held"}
+    with work.session() as session:
+        ids = session.scalars(sa.select(models.Change.id).filter_by(run_id=first)).all()
+    runs.approve(work, first, ids[:1])
+    assert "applied" in states(work, runs.run(work).run_id)
+
+
+def states(work: SyncContext, run_id: int) -> set[str]:
+    with work.session() as session:
+        query = sa.select(models.Change.state).filter_by(run_id=run_id)
+        return {state.value for state in session.scalars(query)}
