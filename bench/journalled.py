@@ -24,7 +24,7 @@ from services.apply import apply_run
 from services.clients.connectwise import ConnectWiseClient
 from services.clients.sophos import SophosClient
 from services.context import SyncContext
-from services.database import configure_sqlite, upgrade
+from services.database import configure, upgrade
 from services.journal import store_plan
 from services.sync.desired import desired_additions
 from services.sync.model import Addition
@@ -61,7 +61,7 @@ def main() -> None:
     """Store a plan, apply it, and print what both took."""
     with tempfile.TemporaryDirectory(prefix="tallybridge-bench-") as folder:
         engine = sa.create_engine(f"sqlite:///{Path(folder, 'bench.db')}")
-        configure_sqlite(engine)
+        configure(engine)
         upgrade(engine)
         print(json.dumps(_measured(_context(engine))))
 

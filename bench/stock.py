@@ -17,7 +17,7 @@ from bench.catalog import items, products
 from models import Role
 from services.accounts import create_user
 from services.catalog_copy import FULL_MARKER, MARKER
-from services.database import configure_sqlite
+from services.database import configure
 
 PRODUCTS = 500
 PERSON, PASSWORD = "benchmark", "measured with care"
@@ -32,7 +32,7 @@ def stock(database: Path) -> list[str]:
     The copy of the catalog is called fresh for a day, so that nobody reads it anew meanwhile.
     """
     engine = sa.create_engine(f"sqlite:///{database}")
-    configure_sqlite(engine)
+    configure(engine)
     found, now = list(items()), dt.datetime.now(dt.UTC)
     with Session(engine) as session, session.begin():
         create_user(

@@ -32,11 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--postgresql"):
-        os.environ["TALLYBRIDGE_TEST_DATABASE"] = "postgresql"
+        os.environ["TEST_DATABASE"] = "postgresql"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("sqlite_only") and item.config.getoption("--postgresql"):
+    if item.get_closest_marker("sqlite_only") and os.environ.get("TEST_DATABASE") == "postgresql":
         pytest.skip("about SQLite's own ways")
 
 

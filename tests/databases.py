@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine, make_url
 from services.database import configure, upgrade
 from tests.postgres import Server
 
-VARIABLE = "TALLYBRIDGE_TEST_DATABASE"
+VARIABLE = "TEST_DATABASE"  # with our prefix the app would refuse to start
 _numbers = itertools.count(1)
 _server: list[Server] = []
 _template: list[str] = []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import pytest
+import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from tests.cli.installation import Installation, refused
@@ -127,9 +125,11 @@ def test_a_lost_second_factor_is_removed(desk: Installation) -> None:
     with desk.unchanged():
         answer = desk.call("users", "remove-second-factor", "anna")
     refused(answer, "anna has no second factor. Nothing was changed")
-    with closing(sqlite3.connect(desk.database)) as connection, connection:
-        connection.execute("UPDATE users SET totp_secret = 'x', totp_since = created_at")
-        connection.execute("INSERT INTO recovery_codes (user_id, code_hash) VALUES (1, 'x')")
+    with sa.create_engine(desk.url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("UPDATE users SET totp_secret = 'x', totp_since = created_at")
+        connection.exec_driver_sql(
+            "INSERT INTO recovery_codes (user_id, code_hash) VALUES (1, 'x')"
+        )
     reset = desk.call("users", "reset-password", "anna", "--json", input=f"{CANARY}\n" * 2)
     assert reset.json == {"user": "anna", "second_factor": True}
     answer = desk.call("users", "remove-second-factor", "anna")

@@ -24,7 +24,7 @@ import models
 from config import load_config
 from models import RunState, SlotState
 from services import scheduled_run
-from services.database import configure_sqlite
+from services.database import configure
 from services.installation import Installation
 from services.jobs import Jobs
 from services.scheduler import Scheduler
@@ -56,7 +56,7 @@ def main(began: str, go: str, speed: str, beat: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     config = load_config(os.environ)
     engine = sa.create_engine(config.sqlalchemy_url)
-    configure_sqlite(engine)
+    configure(engine)
     installation = Fast(
         config,
         engine,

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 
 import models
 from models import RunState, SlotState
-from services.database import READING, configure_sqlite, exclusive, upgrade
+from services.database import READING, configure, exclusive, upgrade
 from services.scheduler import BEAT
 from services.settings import AppSettings, Schedule, store_settings
 from services.slots import LOOKED
@@ -56,7 +56,7 @@ class Crew:
     @property
     def engine(self) -> Engine:
         engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
-        configure_sqlite(engine)
+        configure(engine)
         return engine
 
     def prepare(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from models import ChangeState, RunState
+from tests.databases import sqlite_only
 from tests.faults.harness import Installation, check_requests
 from tests.faults.test_crash import WRITES
 
@@ -71,6 +72,7 @@ def test_an_approval_can_be_stopped_too(new: Installation) -> None:
     assert new.run(approve_all=True).state is RunState.SUCCEEDED
 
 
+@sqlite_only
 def test_a_run_whose_lock_is_lost_stops(changed: Installation) -> None:
     """With SQLite it is a file, which somebody may delete; another run could then begin."""
     lock = changed.folder / "tallybridge.db.sync.lock"

@@ -41,6 +41,7 @@ from services.notifications import (
 from services.secrets import Vault
 from services.settings import AppSettings, Notifications, Schedule, store_settings
 from services.sync.model import ChangeKind
+from tests.databases import url_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = dt.datetime(2026, 11, 22, 9, 30, tzinfo=dt.UTC)
@@ -413,14 +414,14 @@ def test_a_message_is_claimed_by_one(here: Installation, receiver: Receiver) -> 
 CHILD = """
 import datetime as dt, sys, sqlalchemy as sa
 from config import load_config
-from services.database import configure_sqlite
+from services.database import configure
 from services.installation import Installation
 from services.notifications import notify_tick
 from services.secrets import Vault
 import os
 config = load_config(os.environ)
 engine = sa.create_engine(config.sqlalchemy_url)
-configure_sqlite(engine)
+configure(engine)
 here = Installation(config, engine, Vault([config.encryption_key[0].get_secret_value()]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -438,6 +439,7 @@ def test_two_processes_send_one_message(
     environment = {
         "PATH": os.environ["PATH"],
         "TALLYBRIDGE_DATA_DIR": str(tmp_path),
+        "TALLYBRIDGE_DATABASE_URL": url_of(here.engine),
         "TALLYBRIDGE_ENCRYPTION_KEY": KEY,
         "TALLYBRIDGE_ALLOWED_NOTIFICATION_HOSTS": receiver.place,
     }

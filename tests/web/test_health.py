@@ -19,6 +19,7 @@ from models import RunState
 from services import health
 from services.health import DEAD_AFTER, HEARTBEAT, HealthChecks
 from services.settings import Schedule, load_settings, store_settings
+from tests.databases import sqlite_only
 from tests.web.client import Client
 from tests.web.world import Clock, clock_of, installation_of
 
@@ -96,6 +97,7 @@ def test_it_answers_under_any_host_and_nothing_else_does(make: Make) -> None:
 # --- bad ----------------------------------------------------------------------------------------
 
 
+@sqlite_only
 def test_a_locked_database_is_told_after_two_seconds(app: Flask) -> None:
     file = installation_of(app).engine.url.database
     app.extensions["tallybridge"].engine.dispose()
@@ -110,6 +112,7 @@ def test_a_locked_database_is_told_after_two_seconds(app: Flask) -> None:
     assert 1.5 < took < 3.5
 
 
+@sqlite_only
 def test_a_database_that_is_gone_is_not_made_anew(app: Flask) -> None:
     file = Path(str(installation_of(app).engine.url.database))
     app.extensions["tallybridge"].engine.dispose()
