@@ -112,8 +112,8 @@ def test_a_lost_password_is_replaced(desk: Installation) -> None:
 def test_who_signs_in_elsewhere_gets_no_password(desk: Installation) -> None:
     file = desk.write(CANARY, "password")
     desk.call("users", "create", "anna", "--role", "admin", "--password-file", file)
-    with closing(sqlite3.connect(desk.database)) as connection, connection:
-        connection.execute("UPDATE users SET password_hash = '', subject = 'https://x 1'")
+    with sa.create_engine(desk.url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("UPDATE users SET password_hash = '', subject = 'https://x 1'")
     with desk.unchanged():
         answer = desk.call("users", "reset-password", "anna", "--password-file", file)
     refused(answer, "anna signs in elsewhere")

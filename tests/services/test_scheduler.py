@@ -24,6 +24,7 @@ from services.scheduler import Scheduler
 from services.secrets import Vault
 from services.setting_changes import change_settings, fingerprint
 from services.slots import Outcome
+from tests.databases import sqlite_only
 
 MINUTE, HOUR, DAY = (dt.timedelta(**{name: 1}) for name in ("minutes", "hours", "days"))
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
@@ -522,6 +523,7 @@ def test_one_leads_and_the_other_takes_over(bench: Bench) -> None:
     other._give_up_lead()
 
 
+@sqlite_only
 def test_who_loses_the_lock_stops_at_once(bench: Bench, tmp_path: Any) -> None:
     bench.choose(when="daily", time="10:00")
     bench.beat()

@@ -147,7 +147,7 @@ ROLES: dict[str, str] = {
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 PERSONS = ("anonymous", "viewer", "operator", "admin")
 RANK = [Role.VIEWER, Role.OPERATOR, Role.ADMIN]
-SAMPLES: dict[str, Any] = {"IntegerConverter": 1, "UnicodeConverter": "x", "PathConverter": "x"}
+SAMPLES: dict[str, Any] = {"RowNumber": 1, "UnicodeConverter": "x", "PathConverter": "x"}
 SignIn = Callable[[Flask, str], Client]
 REACHED = "this view was reached"
 
