@@ -45,7 +45,7 @@ def sign_in() -> Response:
     form = SignInForm()
     if form.validate_on_submit() and _sign_in(form):
         wanted = request.args.get("next")
-        onward = url_for(".code", next=wanted) if WAITING in cookie else _own_path(wanted)
+        onward = url_for(".code", next=wanted) if WAITING in cookie else own_path(wanted)
         return make_response(redirect(onward, 303))
     status = 422 if request.method == "POST" else 200
     return make_response(render_template("auth/sign_in.html", form=form), status)
@@ -60,7 +60,7 @@ def code() -> Response:
         flash("Sign in again: after the password there are five minutes to enter the code.")
         return make_response(redirect(url_for(".sign_in", next=request.args.get("next")), 303))
     if form.validate_on_submit() and _enter_code(form):
-        return make_response(redirect(_own_path(request.args.get("next")), 303))
+        return make_response(redirect(own_path(request.args.get("next")), 303))
     status = 422 if request.method == "POST" else 200
     return make_response(render_template("auth/code.html", form=form), status)
 
@@ -79,7 +79,7 @@ def sign_out() -> Response:
 @public
 def theme() -> Response:
     chosen = request.form.get("theme", "auto")
-    response = make_response(redirect(_own_path(request.form.get("back")), 303))
+    response = make_response(redirect(own_path(request.form.get("back")), 303))
     if chosen in THEMES:
         response.set_cookie(
             "theme", chosen, max_age=31_536_000, httponly=True, samesite="Lax",
@@ -143,7 +143,7 @@ def _enter_code(form: CodeForm) -> bool:
     return True
 
 
-def _own_path(wanted: str | None) -> str:
+def own_path(wanted: str | None) -> str:
     """A path of ours, never another site's address."""
     path = wanted or ""
     return path if _is_own(path) else url_for("overview.index")

@@ -22,7 +22,7 @@ from flask import (
 from flask_login import current_user
 
 from blueprints.access import enter, public
-from blueprints.auth import _own_path
+from blueprints.auth import own_path
 from blueprints.errors import refused
 from blueprints.support import installation, writing
 from services.clients.errors import Rejected, VendorError
@@ -63,7 +63,7 @@ def init_app(app: Flask) -> None:
 def start() -> Response:
     flow = new_flow(
         redirect_uri=url_for(".answer", _external=True),
-        after=_own_path(request.args.get("next")),
+        after=own_path(request.args.get("next")),
         now=installation().now(),
     )
     try:
