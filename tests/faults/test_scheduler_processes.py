@@ -24,6 +24,7 @@ from services.database import READING, configure, exclusive, upgrade
 from services.scheduler import BEAT
 from services.settings import AppSettings, Schedule, store_settings
 from services.slots import LOOKED
+from tests.faults import harness
 from tests.faults.harness import Installation
 from tests.faults.test_crash import ROOT, _environment
 from tests.postgres import Server, free_port, programs
@@ -301,10 +302,17 @@ def slot_of(one: Installation) -> models.ScheduledSlot:
 
 
 def due_now(one: Installation) -> None:
-    """A slot that waits to be taken."""
+    """A slot of the schedule as it is set that waits to be taken."""
     now = dt.datetime.now(dt.UTC)
+    due = now.replace(second=0, microsecond=0)
+    schedule = {"when": "daily", "time": f"{due:%H:%M}"}
+    harness.store_settings(one, timezone="Etc/UTC", schedule=schedule)
     slot = models.ScheduledSlot(
-        key="daily 2026-11-26", due_at=now, state=SlotState.WAITING, retry_at=now, started_at=now
+        key=f"daily {due.date()}",
+        due_at=due,
+        state=SlotState.WAITING,
+        retry_at=now,
+        started_at=now,
     )
     with sa.orm.Session(one.engine) as session, session.begin():
         session.add(slot)
