@@ -22,12 +22,13 @@ import cli
 from blueprints.uploads import SpoolingRequest
 from config import Config, ConfigError, load_config
 from models import db
-from services import keys, logs
+from services import logs
 from services.clients.known_secrets import known_secrets
 from services.database import configure
 from services.installation import Installation
+from services.people.sign_in_ways import sign_in_ways
 from services.secrets import Vault
-from services.sign_in_ways import sign_in_ways
+from services.upkeep import keys
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 

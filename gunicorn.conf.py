@@ -60,7 +60,7 @@ def _prepared() -> int:
     from app import create_app
     from services.database import DatabaseUnusableError
     from services.secrets import WrongKeyError
-    from services.start import prepare
+    from services.upkeep.start import prepare
 
     try:
         for warning in prepare(create_app().extensions["tallybridge"]):
@@ -81,10 +81,11 @@ def _prepared() -> int:
 def post_worker_init(worker: Any) -> None:
     """Before the first request: runs that died are marked as such, and the schedule begins."""
     # Here, because the process that only watches over the worker needs none of it in its memory.
-    from services import jobs, setup_code
-    from services.housekeeping import housekeeping
-    from services.notifications import notify_tick
-    from services.scheduler import Scheduler
+    from services.first_run import setup_code
+    from services.monitoring.notifications import notify_tick
+    from services.runs import jobs
+    from services.scheduling.scheduler import Scheduler
+    from services.upkeep.housekeeping import housekeeping
 
     installation = worker.wsgi.extensions["tallybridge"]
     # A worker that is told to end says so at once, long before it has ended.

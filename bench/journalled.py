@@ -20,12 +20,12 @@ import models
 from bench.machine import cpu_seconds
 from bench.situation import Size, situation
 from models import RunState
-from services.apply import apply_run
 from services.clients.connectwise import ConnectWiseClient
 from services.clients.sophos import SophosClient
 from services.context import SyncContext
 from services.database import configure, upgrade
 from services.journal import store_plan
+from services.runs.apply import apply_run
 from services.sync.desired import desired_additions
 from services.sync.model import Addition
 from services.sync.plan import compute_plan

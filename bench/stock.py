@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 import models
 from bench.catalog import items, products
 from models import Role
-from services.accounts import create_user
-from services.catalog_copy import FULL_MARKER, MARKER
 from services.database import configure
+from services.people.accounts import create_user
+from services.products.catalog_copy import FULL_MARKER, MARKER
 
 PRODUCTS = 500
 PERSON, PASSWORD = "benchmark", "measured with care"

@@ -17,9 +17,9 @@ from typing import Any
 from app import create_app
 from bench.machine import cpu_seconds, peak_megabytes
 from cli.support import sync_context
-from services import sync_runs
 from services.context import SyncContext
-from services.documents import load_run, run_document
+from services.runs import sync_runs
+from services.runs.documents import load_run, run_document
 from services.sync.model import Month
 
 

@@ -12,7 +12,7 @@ import models
 from blueprints import api_access
 from blueprints.support import installation, reading, writing
 from models import Role
-from services.sign_in import find_session
+from services.people.sign_in import find_session
 
 V = TypeVar("V", bound=Callable[..., Any])
 

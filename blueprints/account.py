@@ -18,9 +18,9 @@ from wtforms import PasswordField
 from blueprints.access import enter, requires
 from blueprints.support import actor, installation, reading, user_id, writing
 from models import Role
-from services.second_factor import codes_left
-from services.sign_in import Proof, begin_session, check_password, is_of, sessions_of
-from services.users import end_sessions, find_user
+from services.people.second_factor import codes_left
+from services.people.sign_in import Proof, begin_session, check_password, is_of, sessions_of
+from services.people.users import end_sessions, find_user
 
 blueprint = Blueprint("account", __name__, url_prefix="/settings/account")
 

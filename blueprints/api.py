@@ -16,16 +16,17 @@ from blueprints.api_problems import fault, invalid, problem
 from blueprints.support import installation, reading
 from blueprints.sync_runs import jobs
 from models import Role, RunState
-from services import json_documents, json_shapes, sync_runs
-from services.config_import import import_config
-from services.config_json import config_of, pointer_of
 from services.context import SyncContext
-from services.documents import load_run, run_document
-from services.jobs import Work, mark_dead_runs
-from services.lined_yaml import ConfigFileError
+from services.formats import json_documents, json_shapes
+from services.formats.config_import import import_config
+from services.formats.config_json import config_of, pointer_of
+from services.formats.lined_yaml import ConfigFileError
 from services.request_keys import KeyReusedError, RequestKeys
+from services.runs import sync_runs
+from services.runs.documents import load_run, run_document
+from services.runs.jobs import Work, mark_dead_runs
+from services.runs.sync_runs import RunRefusedError
 from services.sync.model import Month
-from services.sync_runs import RunRefusedError
 
 blueprint = Blueprint(BLUEPRINT, __name__, url_prefix="/api/v1")
 operations = Operations(blueprint)

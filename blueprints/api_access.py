@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from blueprints.api_problems import problem
 from blueprints.support import installation, reading, writing
-from services import api_tokens
-from services.api_tokens import Caller, TokenExpiredError
-from services.throttle import ThrottledError
+from services.people import api_tokens
+from services.people.api_tokens import Caller, TokenExpiredError
+from services.people.throttle import ThrottledError
 
 BLUEPRINT = "api"
 logger = logging.getLogger("tallybridge.web")

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from blueprints.api_operations import Operation, Operations
 from blueprints.api_problems import MEDIA_TYPE
 from models import Role
-from services.json_shapes import InvalidProblem, Problem
+from services.formats.json_shapes import InvalidProblem, Problem
 
 Schema = dict[str, Any]
 JSON = "application/json"

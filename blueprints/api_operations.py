@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from blueprints.api_requests import read_body, read_query
 from models import Role
-from services.json_shapes import InvalidProblem, Problem
+from services.formats.json_shapes import InvalidProblem, Problem
 
 View = Callable[..., Response]
 Shape = type[BaseModel]

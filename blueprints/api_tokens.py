@@ -15,9 +15,9 @@ from blueprints.api_tokens_forms import NewTokenForm, RevokeForm
 from blueprints.htmx import done, render, render_dialog, wants_fragment
 from blueprints.support import installation, reading, user_id, writing
 from models import ApiToken, Role, TokenScope
-from services.accounts import AccountError
-from services.api_tokens import TokenError, find_token, make_token, revoke_token, tokens
-from services.users import find_user
+from services.people.accounts import AccountError
+from services.people.api_tokens import TokenError, find_token, make_token, revoke_token, tokens
+from services.people.users import find_user
 
 blueprint = Blueprint("api_tokens", __name__, url_prefix="/settings/api-tokens")
 

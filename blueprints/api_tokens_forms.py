@@ -8,7 +8,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length
 
 from models import Role, TokenScope
-from services.api_tokens import LIFETIMES, allowed_scopes
+from services.people.api_tokens import LIFETIMES, allowed_scopes
 
 _SCOPES = {
     TokenScope.READ: "Read: plans, runs, findings and mappings",

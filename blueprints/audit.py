@@ -14,8 +14,9 @@ from blueprints.htmx import render
 from blueprints.support import installation, reading
 from blueprints.sync_runs_forms import page_number
 from models import Role
-from services import audit_pages, exports
+from services import audit_pages
 from services.audit_pages import AuditFilters
+from services.runs import exports
 
 blueprint = Blueprint("audit", __name__)
 

@@ -22,8 +22,8 @@ from blueprints.access import enter, public, requires
 from blueprints.forms import CodeForm, SignInForm
 from blueprints.support import installation, reading, writing
 from models import Role
-from services.second_factor import finish_sign_in
-from services.sign_in import (
+from services.people.second_factor import finish_sign_in
+from services.people.sign_in import (
     accept,
     begin_session,
     begin_waiting,

@@ -28,10 +28,13 @@ from blueprints.htmx import render
 from blueprints.support import actor, installation, writing
 from blueprints.uploads import SpoolingRequest
 from models import Role
-from services import audit, keys
-from services.backup import BackupError, Restored, backup, restore
-from services.backup_contents import Contents, contents
-from services.backup_files import (
+from services import audit
+from services.database import head
+from services.runs.jobs import mark_dead_runs
+from services.upkeep import keys
+from services.upkeep.backup import BackupError, Restored, backup, restore
+from services.upkeep.backup_contents import Contents, contents
+from services.upkeep.backup_files import (
     KEPT,
     Kind,
     is_upload,
@@ -42,8 +45,6 @@ from services.backup_files import (
     ready,
     upload_place,
 )
-from services.database import head
-from services.jobs import mark_dead_runs
 
 blueprint = Blueprint("backup", __name__, url_prefix="/settings/backup")
 

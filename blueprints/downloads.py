@@ -11,7 +11,7 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from blueprints.support import installation, reading
-from services.exports import Row, csv_lines, write_xlsx
+from services.runs.exports import Row, csv_lines, write_xlsx
 
 Rows = Callable[[Session], Iterator[Row]]
 

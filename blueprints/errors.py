@@ -16,13 +16,13 @@ from blueprints.api_problems import http_problem, problem, wants_problem
 from blueprints.htmx import wants_fragment
 from blueprints.request_log import request_id
 from blueprints.support import installation
-from services.backup import BackupError
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
 from services.damage import damage_of, unusable
 from services.database import DatabaseUnusableError
+from services.people.throttle import ThrottledError
 from services.secrets import WrongKeyError
-from services.throttle import ThrottledError
+from services.upkeep.backup import BackupError
 
 logger = logging.getLogger("tallybridge.web")
 

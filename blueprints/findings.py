@@ -13,8 +13,8 @@ from blueprints.fixes import fix_of, run_url
 from blueprints.htmx import done, render
 from blueprints.support import actor, installation, reading, writing
 from models import Role
-from services import findings
-from services.tenant_mappings import Author, MappingError
+from services.monitoring import findings
+from services.tenants.tenant_mappings import Author, MappingError
 
 blueprint = Blueprint("findings", __name__)
 

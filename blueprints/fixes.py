@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app, url_for
 
 import models
-from services.findings import OpenFinding
+from services.monitoring.findings import OpenFinding
 
 
 def run_url(run: models.SyncRun | None, **values: Any) -> str | None:

@@ -6,7 +6,7 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
-from services.passwords import LONGEST
+from services.people.passwords import LONGEST
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc]  # flask-wtf has no types

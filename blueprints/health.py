@@ -10,8 +10,8 @@ from flask.blueprints import BlueprintSetupState
 from blueprints.access import public
 from blueprints.support import installation
 from services.clients.http import observe
-from services.health import HealthChecks
-from services.metrics import exposition, vendor_calls
+from services.monitoring.health import HealthChecks
+from services.monitoring.metrics import exposition, vendor_calls
 
 blueprint = Blueprint("health", __name__)
 

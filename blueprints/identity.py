@@ -28,10 +28,10 @@ from blueprints.support import installation, writing
 from services.clients.errors import Rejected, VendorError
 from services.clients.identity import FLOW_LIFE, Flow, IdentityProvider, new_flow
 from services.clients.identity_requests import TimedOut
-from services.identity import Admission, Refusal, sign_in
+from services.people.identity import Admission, Refusal, sign_in
+from services.people.sign_in import end_session
+from services.people.sign_in_ways import Provider, SignInWays, sign_in_ways
 from services.secrets import WrongKeyError
-from services.sign_in import end_session
-from services.sign_in_ways import Provider, SignInWays, sign_in_ways
 
 blueprint = Blueprint("identity", __name__)
 

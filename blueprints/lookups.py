@@ -8,7 +8,7 @@ from blueprints.access import requires
 from blueprints.htmx import render
 from blueprints.support import reading
 from models import Role
-from services.catalog_search import LEAST, normalised, search
+from services.products.catalog_search import LEAST, normalised, search
 
 blueprint = Blueprint("lookups", __name__, url_prefix="/lookups")
 

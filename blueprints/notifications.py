@@ -14,8 +14,8 @@ from blueprints.notifications_forms import NotificationsForm, RemoveForm, Target
 from blueprints.settings_forms import labelled
 from blueprints.support import actor, installation, reading, writing
 from models import Role
-from services.notices import credential_expires
-from services.notifications import (
+from services.monitoring.notices import credential_expires
+from services.monitoring.notifications import (
     Target,
     TargetError,
     add_target,

@@ -12,9 +12,9 @@ from blueprints.fixes import run_url, url_if
 from blueprints.setup import forget_way_back, progress_now
 from blueprints.support import installation, reading
 from models import Role
-from services import findings, overview
-from services.notifications import undelivered
-from services.schedule_state import state as scheduler_state
+from services.monitoring import findings, overview
+from services.monitoring.notifications import undelivered
+from services.scheduling.schedule_state import state as scheduler_state
 
 blueprint = Blueprint("overview", __name__)
 

@@ -9,9 +9,9 @@ from blueprints.account import prove
 from blueprints.support import actor, installation, writing
 from blueprints.users_forms import OwnPasswordForm
 from models import Role
-from services import passwords
-from services.sign_in import accept, begin_session
-from services.users import set_password
+from services.people import passwords
+from services.people.sign_in import accept, begin_session
+from services.people.users import set_password
 
 blueprint = Blueprint("own_password", __name__, url_prefix="/settings/password")
 

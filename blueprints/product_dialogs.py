@@ -18,18 +18,18 @@ from blueprints.product_mappings import changed
 from blueprints.product_mappings_forms import ManyForm, ProductForm, SharedForm, values_of
 from blueprints.support import actor, installation, reading, user_id, writing
 from models import Role
-from services import catalog_products, staging
-from services.catalog_products import (
+from services.clients.errors import Rejected, VendorError
+from services.context import SyncContext
+from services.products import catalog_products, staging
+from services.products.catalog_products import (
     ChangedMeanwhileError,
     Details,
     IdentifierTakenError,
     ReadOnlyError,
     details_of,
 )
-from services.clients.errors import Rejected, VendorError
-from services.context import SyncContext
-from services.product_mappings import ItemChoice
-from services.product_page import unmapped_products
+from services.products.product_mappings import ItemChoice
+from services.products.product_page import unmapped_products
 from services.sync.desired import default_description, default_identifier
 
 blueprint = Blueprint("product_dialogs", __name__, url_prefix="/settings/psa/products")

@@ -14,11 +14,11 @@ from blueprints.access import requires
 from blueprints.htmx import render, wants_fragment, with_events
 from blueprints.support import actor, installation, reading, user_id, writing
 from models import Role
-from services import staging
-from services.catalog_copy import copy_state, refresh_soon
-from services.catalog_search import Found, by_identifier, search, warm, warm_soon
-from services.product_mappings import ItemChoice
-from services.product_page import FILTERS, View, product_page, product_row
+from services.products import staging
+from services.products.catalog_copy import copy_state, refresh_soon
+from services.products.catalog_search import Found, by_identifier, search, warm, warm_soon
+from services.products.product_mappings import ItemChoice
+from services.products.product_page import FILTERS, View, product_page, product_row
 
 blueprint = Blueprint("product_mappings", __name__, url_prefix="/settings/psa/products")
 

@@ -17,8 +17,8 @@ from wtforms.validators import (
     ValidationError,
 )
 
-from services.catalog_products import CLASSES, Details, PickLists
 from services.clients.errors import Rejected
+from services.products.catalog_products import CLASSES, Details, PickLists
 
 TAXABLE = {None: "", True: "yes", False: "no"}
 _FIELDS = {

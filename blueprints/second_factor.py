@@ -17,10 +17,10 @@ from blueprints.forms import CodeForm
 from blueprints.support import installation, user_id, writing
 from blueprints.users_forms import OwnerForm
 from models import Role, User
-from services import second_factor
-from services.accounts import AccountError
-from services.sign_in import accept, begin_session
-from services.users import find_user
+from services.people import second_factor
+from services.people.accounts import AccountError
+from services.people.sign_in import accept, begin_session
+from services.people.users import find_user
 
 blueprint = Blueprint("second_factor", __name__, url_prefix="/settings/account/second-factor")
 T = TypeVar("T")

@@ -24,9 +24,9 @@ from models import Role
 from services.clients.errors import VendorError
 from services.connection_values import CONNECTWISE, SOPHOS, connection_states
 from services.connections import NotConfiguredError, connectwise_client
-from services.pick_lists import FIELDS, PickLists, read_pick_lists
-from services.schedule_state import SchedulerState
-from services.schedule_state import state as scheduler_state
+from services.products.pick_lists import FIELDS, PickLists, read_pick_lists
+from services.scheduling.schedule_state import SchedulerState
+from services.scheduling.schedule_state import state as scheduler_state
 from services.secrets import WrongKeyError
 from services.setting_changes import ChangedMeanwhileError, change_settings, fingerprint
 from services.settings import SettingsError, load_settings, rails_off

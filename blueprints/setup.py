@@ -25,16 +25,18 @@ from blueprints.setup_forms import wanted_products, wants_sync
 from blueprints.support import actor, installation, reading, user_id, writing
 from blueprints.tenant_mappings_forms import wanted_of
 from models import Role, RunState
-from services import company_directory, overview, setup, setup_mappings, tenant_list
-from services.catalog_copy import copy_state, refresh_soon
-from services.catalog_search import warm
-from services.jobs import mark_dead_runs
-from services.run_pages import run_line, sums_by_state
-from services.schedule import in_words
-from services.setup import Progress
-from services.sync_runs import OnStart, RunRefusedError, RunResult
-from services.sync_runs import preview as make_preview
-from services.tenant_mappings import Author, NoSuchCustomerError
+from services.first_run import setup, setup_mappings
+from services.first_run.setup import Progress
+from services.monitoring import overview
+from services.products.catalog_copy import copy_state, refresh_soon
+from services.products.catalog_search import warm
+from services.runs.jobs import mark_dead_runs
+from services.runs.run_pages import run_line, sums_by_state
+from services.runs.sync_runs import OnStart, RunRefusedError, RunResult
+from services.runs.sync_runs import preview as make_preview
+from services.scheduling.schedule import in_words
+from services.tenants import company_directory, tenant_list
+from services.tenants.tenant_mappings import Author, NoSuchCustomerError
 
 blueprint = Blueprint("setup", __name__, url_prefix="/set-up")
 

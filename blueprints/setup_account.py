@@ -21,9 +21,9 @@ from blueprints.setup import progress_now
 from blueprints.setup_forms import AdministratorForm
 from blueprints.support import installation, reading, writing
 from models import Role
-from services import setup, setup_code
-from services.accounts import AccountError
-from services.sign_in import begin_session
+from services.first_run import setup, setup_code
+from services.people.accounts import AccountError
+from services.people.sign_in import begin_session
 
 blueprint = Blueprint("setup_account", __name__, url_prefix="/set-up")
 

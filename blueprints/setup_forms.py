@@ -8,7 +8,7 @@ from wtforms.validators import InputRequired, Length
 
 from blueprints.tenant_mappings_forms import number_or_none
 from blueprints.users_forms import NewUserForm
-from services.setup_mappings import WantedProduct
+from services.first_run.setup_mappings import WantedProduct
 
 
 class AdministratorForm(NewUserForm):

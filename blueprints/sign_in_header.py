@@ -17,9 +17,9 @@ from blueprints.access import enter
 from blueprints.errors import refused
 from blueprints.support import installation, writing
 from models import Role
-from services.identity import named
-from services.sign_in import begin_session, end_session
-from services.sign_in_ways import HeaderRefusedError, SignInHeader, sign_in_ways
+from services.people.identity import named
+from services.people.sign_in import begin_session, end_session
+from services.people.sign_in_ways import HeaderRefusedError, SignInHeader, sign_in_ways
 
 BOUND = "named_by_proxy"
 """Marks the cookie of a session that the header began; it is signed, so nobody takes it out."""

@@ -17,11 +17,11 @@ from blueprints.htmx import done, render, render_dialog, wants_fragment, with_ev
 from blueprints.support import actor, installation, reading, writing
 from blueprints.sync_runs_forms import Decision, StartForm, change_filters, page_number
 from models import ChangeState, Role, RunState
-from services import approvals, exports, run_changes, run_pages, sync_runs
-from services.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
-from services.schedule_state import state as scheduler_state
-from services.sync_runs import RunRefusedError
-from services.undo_outlook import undo_outlook
+from services.runs import approvals, exports, run_changes, run_pages, sync_runs
+from services.runs.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
+from services.runs.sync_runs import RunRefusedError
+from services.runs.undo_outlook import undo_outlook
+from services.scheduling.schedule_state import state as scheduler_state
 
 blueprint = Blueprint("sync_runs", __name__)
 

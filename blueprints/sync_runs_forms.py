@@ -15,7 +15,7 @@ from wtforms.validators import ValidationError
 
 from blueprints.tenant_mappings_forms import number_or_none
 from models import ChangeState
-from services.run_changes import Filters
+from services.runs.run_changes import Filters
 from services.sync.model import ChangeKind, Month
 
 E = TypeVar("E", bound=StrEnum)

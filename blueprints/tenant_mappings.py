@@ -20,11 +20,11 @@ from blueprints.tenant_mappings_forms import (
     wanted_of,
 )
 from models import Role
-from services import company_directory, tenant_list, tenant_mappings, tenant_products
-from services.company_directory import AgreementChoice
-from services.tenant_mappings import Author, MappingError, StaleMappingError
-from services.tenant_status import last_planned_run
-from services.tenant_suggestions import candidates
+from services.tenants import company_directory, tenant_list, tenant_mappings, tenant_products
+from services.tenants.company_directory import AgreementChoice
+from services.tenants.tenant_mappings import Author, MappingError, StaleMappingError
+from services.tenants.tenant_status import last_planned_run
+from services.tenants.tenant_suggestions import candidates
 
 blueprint = Blueprint("tenant_mappings", __name__)
 

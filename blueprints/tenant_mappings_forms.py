@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.tenant_mappings import Wanted
+from services.tenants.tenant_mappings import Wanted
 
 _PREFIX = "agreement:"
 _LARGEST = 2_147_483_647

@@ -14,8 +14,8 @@ from blueprints.htmx import done, render, render_dialog, wants_fragment
 from blueprints.support import actor, installation, reading, user_id, writing
 from blueprints.users_forms import DeleteForm, NewUserForm, PasswordForm, RoleForm
 from models import Role, User
-from services.accounts import AccountError, create_user
-from services.users import (
+from services.people.accounts import AccountError, create_user
+from services.people.users import (
     accounts,
     change_role,
     delete_user,

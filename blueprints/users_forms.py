@@ -8,7 +8,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length, ValidationError
 
 from models import Role
-from services.passwords import LONGEST, weakness
+from services.people.passwords import LONGEST, weakness
 
 _NEW = {"autocomplete": "new-password"}
 ROLES = [

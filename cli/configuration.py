@@ -9,8 +9,8 @@ from flask.cli import AppGroup
 from sqlalchemy.orm import Session
 
 from cli.support import echo_json, engine, fail, json_option, sync_context, told_plainly
-from services.config_file import export_config, read_config
-from services.config_import import import_config
+from services.formats.config_file import export_config, read_config
+from services.formats.config_import import import_config
 from services.settings import load_settings
 
 config = AppGroup("config", help="Mappings and settings as one YAML file, without secrets.")

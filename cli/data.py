@@ -9,9 +9,9 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from cli.support import actor, echo_json, engine, fail, installation, json_option, now, told_plainly
-from services import backup as backups
-from services import keys as stored_keys
-from services.backup_files import KEPT, Kind, place, prune
+from services.upkeep import backup as backups
+from services.upkeep import keys as stored_keys
+from services.upkeep.backup_files import KEPT, Kind, place, prune
 
 
 @click.command("backup")

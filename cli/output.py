@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ChangeState
-from services.documents import why
+from services.runs.documents import why
 from services.sync.model import ChangeKind
 from services.sync.words import number
 

@@ -17,18 +17,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.progress import progress_bar
 from services import damage
-from services.accounts import AccountError
-from services.backup import BackupError
 from services.clients.errors import VendorError
 from services.connections import NotConfiguredError
 from services.context import SyncContext
 from services.database import DatabaseUnusableError
+from services.formats.lined_yaml import ConfigFileError
 from services.installation import Installation
-from services.lined_yaml import ConfigFileError
+from services.people.accounts import AccountError
+from services.runs.sync_runs import RunRefusedError
 from services.secrets import WrongKeyError
-from services.start import bring_up
 from services.sync.model import Month
-from services.sync_runs import RunRefusedError
+from services.upkeep.backup import BackupError
+from services.upkeep.start import bring_up
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,11 +7,11 @@ from flask.cli import AppGroup
 
 from cli.output import print_run
 from cli.support import MonthType, echo_json, json_option, sync_context, told_plainly
-from services import sync_runs
 from services.context import SyncContext
-from services.documents import failed, load_run, run_document
+from services.runs import sync_runs
+from services.runs.documents import failed, load_run, run_document
+from services.runs.sync_runs import RunResult
 from services.sync.model import Month
-from services.sync_runs import RunResult
 
 sync = AppGroup("sync", help="Plan, apply, approve and undo.")
 

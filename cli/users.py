@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from cli.support import actor, echo_json, engine, json_option, now, told_plainly
 from models import Role
-from services import second_factor
-from services.accounts import create_user
-from services.users import named, set_password
+from services.people import second_factor
+from services.people.accounts import create_user
+from services.people.users import named, set_password
 
 users = AppGroup("users", help="People who may sign in.")
 

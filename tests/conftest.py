@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 @pytest.fixture(scope="session", autouse=True)
 def cheap_passwords() -> Iterator[None]:
     """Hashing a password properly takes longer than most tests."""
-    from services import passwords
+    from services.people import passwords
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "hasher", PasswordHasher(1, 8, 1))

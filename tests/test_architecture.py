@@ -54,6 +54,11 @@ def within(module: str, *places: str) -> bool:
 
 
 PRODUCT = ("config", "models", "services")
+SUBJECTS = (
+    "sync", "clients", "", "products", "runs", "tenants", "scheduling", "people", "upkeep",
+    "monitoring", "formats", "first_run",
+)  # fmt: skip
+"""The folders of services in their order: none looks at a later one. "" is what lies in none."""
 MAY_LOOK_AT: list[tuple[str, tuple[str, ...]]] = [
     # The first line that fits a file says which of our modules it may import.
     ("services/sync/", ("services.sync",)),
@@ -85,9 +90,22 @@ def wrong(path: str, module: str) -> str | None:
         return "services/sync is the standard library and itself only"
     if path.startswith("services/clients/") and top in ("sqlalchemy", "flask_sqlalchemy"):
         return "clients know no database"
-    if path.startswith("services/") and top.startswith(FLASK) and path != "services/jobs.py":
+    if path.startswith("services/") and top.startswith(FLASK):
         return "services know no Flask"
     return None
+
+
+def subject(parts: list[str]) -> str:
+    """The folder of services that a module stands in."""
+    return parts[1] if parts[1] in SUBJECTS else ""
+
+
+def looks_ahead(path: str, module: str) -> bool:
+    """Whether a service imports from a folder that stands on its own."""
+    mine, other = path.split("/"), module.split(".")
+    if mine[0] != "services" or other[0] != "services" or len(other) == 1:
+        return False
+    return SUBJECTS.index(subject(mine)) < SUBJECTS.index(subject(other))
 
 
 @pytest.mark.parametrize("path", list(all_files()))
@@ -99,6 +117,23 @@ def test_imports_look_one_way(path: str) -> None:
         if (why := wrong(path, module))
     ]
     assert not found
+
+
+@pytest.mark.parametrize("path", list(files("services")))
+def test_the_folders_of_services_stand_on_each_other_in_one_order(path: str) -> None:
+    modules = imported(path, (ROOT / path).read_text(encoding="utf-8"))
+    assert [module for _, module in modules if looks_ahead(path, module)] == []
+
+
+def test_every_folder_of_services_has_its_place() -> None:
+    folders = {
+        each.name for each in (ROOT / "services").iterdir() if (each / "__init__.py").exists()
+    }
+    assert folders == set(SUBJECTS) - {""}
+    assert looks_ahead("services/settings.py", "services.runs.jobs.Jobs")
+    assert looks_ahead("services/runs/apply.py", "services.tenants.tenant_list.page")
+    assert not looks_ahead("services/runs/apply.py", "services.settings.AppSettings")
+    assert not looks_ahead("services/runs/apply.py", "services.runs.readback.look")
 
 
 @pytest.mark.parametrize(
@@ -143,9 +178,8 @@ def test_the_check_of_imports_is_awake(path: str, source: str) -> None:
     ("path", "source"),
     [
         ("app.py", "from blueprints import auth"),
-        ("blueprints/auth.py", "from flask import request\nfrom services import accounts"),
+        ("blueprints/auth.py", "from flask import request\nfrom services.people import accounts"),
         ("cli/demo_sandbox.py", "from sandbox.__main__ import main"),
-        ("services/jobs.py", "from flask import Flask"),
         ("services/sync/plan.py", "from .model import Plan\nimport decimal"),
         ("services/clients/sophos.py", "from services.sync.model import Month\nimport requests"),
         ("models/runs.py", "from services.sync.model import ChangeKind"),

@@ -36,12 +36,12 @@ import models
 from models import Role, TokenScope
 from sandbox import Sandbox, start
 from sandbox.wire import Answer, Request, json_answer
-from services.accounts import create_user
-from services.backup import backup
-from services.config_file import export_config, read_config
-from services.config_import import import_config
+from services.formats.config_file import export_config, read_config
+from services.formats.config_import import import_config
 from services.installation import Installation
-from services.sync_runs import preview, run
+from services.people.accounts import create_user
+from services.runs.sync_runs import preview, run
+from services.upkeep.backup import backup
 from tests.web.client import Client
 from tests.web.world import NOW, close, installation_of, make_app, options
 

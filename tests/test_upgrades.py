@@ -14,9 +14,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Engine
 
 from config import Config
-from services.archive import tables_of
-from services.backup import backup, restore
-from services.backup_files import KEPT, kept
 from services.database import (
     MIGRATIONS,
     DatabaseUnusableError,
@@ -27,7 +24,10 @@ from services.database import (
 )
 from services.installation import Installation
 from services.secrets import Vault
-from services.start import bring_up
+from services.upkeep.archive import tables_of
+from services.upkeep.backup import backup, restore
+from services.upkeep.backup_files import KEPT, kept
+from services.upkeep.start import bring_up
 from tests.databases import empty_url, engine_at
 
 EARLIER = [s.revision for s in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][1:]
@@ -176,7 +176,7 @@ def test_the_newest_backups_before_upgrades_are_kept(
     here: Installation, tmp_path: Path, now: dt.datetime
 ) -> None:
     at_schema(here.engine, "0001")
-    from services.backup_files import Kind, automatic
+    from services.upkeep.backup_files import Kind, automatic
 
     for day in range(KEPT + 3):
         moment = now + dt.timedelta(days=day)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 import models
-from services import company_directory
+from services.tenants import company_directory
 from tests.browser.axe import axe, sideways
 from tests.browser.conftest import LOOKS, Site, Visit
 from tests.web.world import installation_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from services import catalog_copy
+from services.products import catalog_copy
 from tests.browser.axe import axe, sideways
 from tests.browser.conftest import Site
 from tests.web.test_products import client_of, mapping

@@ -23,7 +23,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.database import exclusive
-from services.keys import new_key
+from services.upkeep.keys import new_key
 from tests.cli.installation import Installation, refused
 from tests.databases import copied_url, drop, on_postgresql, sqlite_only
 

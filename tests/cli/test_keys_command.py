@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from services.keys import new_key
+from services.upkeep.keys import new_key
 from tests.cli.installation import Answer, Installation, refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def stored(desk: Installation) -> Installation:
     from config import load_config
     from services.installation import Installation as Real
     from services.installation import store_connection_values
-    from services.start import prepare
+    from services.upkeep.start import prepare
 
     del desk.env["TALLYBRIDGE_SOPHOS_CLIENT_SECRET"]
     app = create_app(load_config(desk.env))

@@ -25,12 +25,12 @@ from sqlalchemy.engine import Engine
 import models
 from models import ChangeState, RunState
 from sandbox import Entry, Fault, Options, Sandbox, start
-from services import sync_runs
 from services.clients.connectwise import ConnectWiseAccess, ConnectWiseClient
 from services.clients.sophos import SophosAccess, SophosClient
-from services.config_file import read_config
-from services.config_import import import_config
 from services.context import SyncContext
+from services.formats.config_file import read_config
+from services.formats.config_import import import_config
+from services.runs import sync_runs
 from services.settings import load_settings
 from services.sync.model import Month
 from tests.databases import copied_url, engine_at, fresh_url, url_of

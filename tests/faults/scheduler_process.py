@@ -23,13 +23,13 @@ from cryptography.fernet import Fernet
 import models
 from config import load_config
 from models import RunState, SlotState
-from services import scheduled_run
 from services.database import configure
 from services.installation import Installation
-from services.jobs import Jobs
-from services.scheduler import Scheduler
+from services.runs.jobs import Jobs
+from services.scheduling import scheduled_run
+from services.scheduling.scheduler import Scheduler
+from services.scheduling.slots import SCHEDULED, Outcome
 from services.secrets import Vault
-from services.slots import SCHEDULED, Outcome
 
 
 @dataclass(frozen=True)

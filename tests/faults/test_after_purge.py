@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
-from services import retention, sync_runs
+from services.runs import sync_runs
 from services.settings import Retention
+from services.upkeep import retention
 from tests.faults.harness import NOW, Installation, Prepared
 
 SHORT = Retention(runs_months=3, usage_months=13)

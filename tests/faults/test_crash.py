@@ -69,7 +69,7 @@ def _die_after(monkeypatch: pytest.MonkeyPatch, name: str, counted: Callable[[],
 
 def _as_if_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed does not record how its run ended."""
-    monkeypatch.setattr("services.sync_runs._finish", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("services.runs.sync_runs._finish", lambda *_args, **_kwargs: None)
 
 
 def _run_until_death(
@@ -147,7 +147,7 @@ def test_death_while_recovering(
     """The settling of what an earlier crash left open can be cut short as well."""
     assert _run_until_death(changed, monkeypatch, "after", k, workers=4)
     with monkeypatch.context() as patch:
-        patch.setattr("services.recovery.resolve", _raise_death)
+        patch.setattr("services.runs.recovery.resolve", _raise_death)
         with pytest.raises(Death):
             changed.run()
     changed.oracle.check_safe(changed.state())

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 import models
 from models import ChangeState, RunState
-from services import sync_runs
 from services.clients.connectwise import NewCatalogItem
+from services.runs import sync_runs
 from tests.faults.harness import (
     CLEARED_PRODUCT,
     DEFAULT_ITEM,
@@ -70,7 +70,7 @@ def _in_the_middle(
     one: Installation, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]
 ) -> Told:
     """A run in which something happens after the plan was stored and before it is applied."""
-    monkeypatch.setattr("services.sync_runs._confirm", lambda *_args: action())
+    monkeypatch.setattr("services.runs.sync_runs._confirm", lambda *_args: action())
     return one.run()
 
 

@@ -21,9 +21,9 @@ from sqlalchemy.engine import Engine
 import models
 from models import RunState, SlotState
 from services.database import READING, configure, exclusive, upgrade
-from services.scheduler import BEAT
+from services.scheduling.scheduler import BEAT
+from services.scheduling.slots import LOOKED
 from services.settings import AppSettings, Schedule, store_settings
-from services.slots import LOOKED
 from tests.faults import harness
 from tests.faults.harness import Installation
 from tests.faults.test_crash import ROOT, _environment

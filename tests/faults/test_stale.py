@@ -14,7 +14,7 @@ import pytest
 
 import models
 from models import ChangeState, RunState
-from services import sync_runs
+from services.runs import sync_runs
 from tests.databases import sqlite_only
 from tests.faults.harness import (
     MONTH,
@@ -155,7 +155,7 @@ def test_approving_one_change_applies_no_other(
     set_usage(owned, 202, "SVRCLOUDADV-MSP", int(other["quantity"]) + 7)
     set_usage(owned, AGREEMENT, PRODUCT, FAR_LESS)
     with monkeypatch.context() as patch:
-        patch.setattr("services.apply._Work.by_agreement", _break_off)
+        patch.setattr("services.runs.apply._Work.by_agreement", _break_off)
         with pytest.raises(RuntimeError):
             owned.run()
     run = 2
@@ -436,7 +436,7 @@ def test_a_person_who_is_faster_than_the_run(
         }
         table.add(record, "jdoe", "2026-11-26T12:00:00Z")
 
-    monkeypatch.setattr("services.sync_runs._confirm", meanwhile)
+    monkeypatch.setattr("services.runs.sync_runs._confirm", meanwhile)
     told = new.run(believed_for=dt.timedelta(0))
     assert len(open_at(new.state())[place]) == 1
     assert any("stands there now" in (c.error or "") for c in told.changes)

@@ -60,7 +60,7 @@ def test_an_approval_can_be_stopped_too(new: Installation) -> None:
     held = first.held()
     new.sandbox.log.clear()
     with new.using(why_stop=lambda: WHY) as context:
-        from services import sync_runs
+        from services.runs import sync_runs
 
         sync_runs.approve(context, first.id, None)
     told = new.told(first.id)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 import models
 from models import RunState
-from services import sync_runs
+from services.runs import sync_runs
 from tests.faults.harness import NOW, Installation
 from tests.faults.test_crash import start_cli
 

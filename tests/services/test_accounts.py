@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from sqlalchemy.orm import Session
 
 import models
-from services.accounts import AccountError, create_user, find_by_name
+from services.people.accounts import AccountError, create_user, find_by_name
 
 GOOD = "twelve chars"
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ApiToken, AuditEvent, Role, TokenScope, User
-from services.api_tokens import (
+from services.people.api_tokens import (
     LIFETIMES,
     TokenError,
     TokenExpiredError,
@@ -22,8 +22,8 @@ from services.api_tokens import (
     revoke_token,
     tokens,
 )
-from services.throttle import ThrottledError
-from services.users import change_role, delete_user, set_password
+from services.people.throttle import ThrottledError
+from services.people.users import change_role, delete_user, set_password
 
 
 def person(session: Session, now: dt.datetime, name: str, role: Role) -> User:

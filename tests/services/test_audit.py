@@ -13,8 +13,8 @@ import sqlalchemy as sa
 import models
 from models import ChangeState
 from sandbox import Fault, Sandbox
-from services import sync_runs
 from services.context import SyncContext
+from services.runs import sync_runs
 from services.sync.model import ChangeKind
 from services.sync.words import number
 

@@ -22,10 +22,10 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Base
-from services import sync_runs
-from services.backup import BackupError, Restored, backup, restore
 from services.context import SyncContext
 from services.database import MIGRATIONS, alembic_config, head, revision
+from services.runs import sync_runs
+from services.upkeep.backup import BackupError, Restored, backup, restore
 from tests.databases import empty_url, engine_at, url_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,7 +183,7 @@ def test_a_restore_that_fails_halfway_leaves_what_was_there(
     def bad(table: sa.Table, values: Any) -> Any:
         raise ValueError(f"{table.name} is odd")
 
-    monkeypatch.setattr("services.archive._row", bad)
+    monkeypatch.setattr("services.upkeep.archive._row", bad)
     with pytest.raises(BackupError, match=r"cannot be restored: .*Nothing was changed\.$"):
         restore(engine, file, now=now)
     assert content(engine) == before

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import models
-from services.config_file import ConfigFile, export_config, read_config
 from services.context import SyncContext
-from services.lined_yaml import ConfigFileError
+from services.formats.config_file import ConfigFile, export_config, read_config
+from services.formats.lined_yaml import ConfigFileError
 from services.settings import AppSettings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models import Change, ChangeState, Finding, RunState, SyncRun
-from services.documents import failed, run_document, why
+from services.runs.documents import failed, run_document, why
 from services.sync.model import ChangeKind, FindingKind
 
 

@@ -13,12 +13,12 @@ from sqlalchemy.engine import Engine
 
 import models
 from config import Config
-from services import housekeeping as subject
-from services.backup_files import Kind, kept, place, upload_place
 from services.database import exclusive
-from services.housekeeping import housekeeping
 from services.installation import Installation
 from services.secrets import Vault
+from services.upkeep import housekeeping as subject
+from services.upkeep.backup_files import Kind, kept, place, upload_place
+from services.upkeep.housekeeping import housekeeping
 
 START = dt.datetime(2026, 11, 22, 9, 30, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

@@ -15,9 +15,9 @@ from config import PREFIX, ConfigError, load_config
 from models import AuditEvent, LoginSession, Role, User
 from services.clients.identity import Identity
 from services.clients.identity_metadata import read_metadata
-from services.identity import Admission, Refusal, admit, granted_role, sign_in
-from services.sign_in import begin_session
-from services.sign_in_ways import HeaderRefusedError, Provider, SignInHeader, sign_in_ways
+from services.people.identity import Admission, Refusal, admit, granted_role, sign_in
+from services.people.sign_in import begin_session
+from services.people.sign_in_ways import HeaderRefusedError, Provider, SignInHeader, sign_in_ways
 
 ROOT = Path(__file__).resolve().parents[2]
 OIDC = {

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 import models
 from config import Config
-from services import keys
 from services.database import upgrade
 from services.installation import SECRETS, Installation
-from services.keys import Rotated, new_key
 from services.secrets import Vault, WrongKeyError
-from services.start import prepare
+from services.upkeep import keys
+from services.upkeep.keys import Rotated, new_key
+from services.upkeep.start import prepare
 
 OLD, NEW, OTHER = (new_key() for _ in range(3))
 PLAIN = {name: f"secret of {name}" for name in SECRETS}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import models
 from models import RunState, SlotState
-from services.health import last_good_run
 from services.installation import Installation
-from services.notifications import MARKER, send_digest
+from services.monitoring.health import last_good_run
+from services.monitoring.notifications import MARKER, send_digest
 from tests.services.test_notifications import (
     DAY,
     HOUR,

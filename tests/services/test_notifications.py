@@ -23,12 +23,12 @@ from sqlalchemy.engine import Engine
 import models
 from config import load_config
 from models import ChangeState, RunState, SlotState
-from services import notices, notifications
-from services.delivery import UnusableAddressError, check_address, deliver
 from services.installation import Installation
-from services.notices import credential_expires, due, months_later, plain
-from services.notification_sender import may_connect, may_open
-from services.notifications import (
+from services.monitoring import notices, notifications
+from services.monitoring.delivery import UnusableAddressError, check_address, deliver
+from services.monitoring.notices import credential_expires, due, months_later, plain
+from services.monitoring.notification_sender import may_connect, may_open
+from services.monitoring.notifications import (
     TargetError,
     add_target,
     digest,
@@ -416,7 +416,7 @@ import datetime as dt, sys, sqlalchemy as sa
 from config import load_config
 from services.database import configure
 from services.installation import Installation
-from services.notifications import notify_tick
+from services.monitoring.notifications import notify_tick
 from services.secrets import Vault
 import os
 config = load_config(os.environ)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from services import passwords
+from services.people import passwords
 
 
 @pytest.fixture

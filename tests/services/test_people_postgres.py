@@ -15,15 +15,15 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session, sessionmaker
 
 import models
-from services import second_factor, throttle
-from services.accounts import AccountError, create_user
 from services.clients.identity import Identity
 from services.database import upgrade
-from services.identity import Admission, sign_in
+from services.people import second_factor, throttle
+from services.people.accounts import AccountError, create_user
+from services.people.identity import Admission, sign_in
+from services.people.sign_in import accept, begin_session, begin_waiting, check_password
+from services.people.throttle import ThrottledError
+from services.people.users import change_role, delete_user
 from services.secrets import Vault
-from services.sign_in import accept, begin_session, begin_waiting, check_password
-from services.throttle import ThrottledError
-from services.users import change_role, delete_user
 from tests.postgres import Server, programs
 from tests.services.test_identity import provider_of
 

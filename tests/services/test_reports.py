@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
-from services.reports import (
+from services.runs.reports import (
     register_products,
     register_tenants,
     store_report,

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 import models
 from models import SlotState
-from services import slots
-from services import sync_runs as runs
-from services.archive import Archive
-from services.backup import BackupError, backup, restore
 from services.context import SyncContext
 from services.database import head
+from services.runs import sync_runs as runs
+from services.scheduling import slots
 from services.settings import AppSettings, Schedule
+from services.upkeep.archive import Archive
+from services.upkeep.backup import BackupError, backup, restore
 
 DAILY = AppSettings(schedule=Schedule(when="daily", time="06:00"), timezone="UTC")
 LATER = dt.timedelta(days=3)

@@ -14,19 +14,20 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ChangeState, RunState
-from services import doubts, retention
-from services.approvals import _wish
 from services.database import AlreadyLockedError, exclusive
-from services.gather import owned_additions
-from services.reports import (
+from services.runs import doubts
+from services.runs.approvals import _wish
+from services.runs.gather import owned_additions
+from services.runs.reports import (
     _fingerprint,
     newest_written_month,
     trusted_tenants,
     written_already,
 )
-from services.retention import RUNS_ALWAYS_KEPT, months_before, purge
 from services.settings import Retention
 from services.sync.model import ChangeKind, Month
+from services.upkeep import retention
+from services.upkeep.retention import RUNS_ALWAYS_KEPT, months_before, purge
 from tests.faults.harness import NOW
 
 FOREVER = Retention(runs_months=None, usage_months=None)
@@ -234,7 +235,7 @@ def test_a_purged_run_says_so(engine: Engine) -> None:
 
 
 def test_a_report_that_is_read_again_gets_its_lines_back(engine: Engine) -> None:
-    from services.reports import store_report
+    from services.runs.reports import store_report
     from services.sync.model import UsageLine
 
     month = Month.parse("2020-01")

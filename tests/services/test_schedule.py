@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.schedule import due_instant, instant_in_words, next_slot, signature, slots_between
+from services.scheduling.schedule import (
+    due_instant,
+    instant_in_words,
+    next_slot,
+    signature,
+    slots_between,
+)
 from services.settings import AppSettings, Schedule
 
 DAY = dt.timedelta(days=1)

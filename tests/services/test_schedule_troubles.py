@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 import models
 from models import RunState, SlotState
-from services import slots
-from services.slots import Outcome
+from services.scheduling import slots
+from services.scheduling.slots import Outcome
 from tests.services.test_scheduler import DAY, HOUR, MINUTE, Bench, add_run, at
 from tests.services.test_scheduler import bench as bench  # noqa: PLC0414
 

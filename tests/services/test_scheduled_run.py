@@ -17,14 +17,15 @@ import models
 from config import load_config
 from models import ChangeState, RunState, SlotState
 from sandbox import Fault, Sandbox, start
-from services import scheduled_run, slots, sync_runs
 from services.database import exclusive
 from services.installation import Installation
-from services.jobs import Jobs
+from services.runs import sync_runs
+from services.runs.jobs import Jobs
+from services.scheduling import scheduled_run, slots
 from services.secrets import Vault
 from services.setting_changes import change_settings, fingerprint
 from services.sync.model import FindingKind
-from services.tenant_mappings import Author, switch_sync
+from services.tenants.tenant_mappings import Author, switch_sync
 from tests.services.workshop import context_for, options, take_over
 
 HOUR = dt.timedelta(hours=1)

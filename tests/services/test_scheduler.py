@@ -16,14 +16,14 @@ from sqlalchemy.engine import Engine
 import models
 from config import load_config
 from models import RunState, SlotState
-from services import scheduled_run, scheduler, slots
 from services.installation import Installation
-from services.jobs import Jobs
-from services.schedule_state import SchedulerState, state
-from services.scheduler import Scheduler
+from services.runs.jobs import Jobs
+from services.scheduling import scheduled_run, scheduler, slots
+from services.scheduling.schedule_state import SchedulerState, state
+from services.scheduling.scheduler import Scheduler
+from services.scheduling.slots import Outcome
 from services.secrets import Vault
 from services.setting_changes import change_settings, fingerprint
-from services.slots import Outcome
 from tests.databases import sqlite_only
 
 MINUTE, HOUR, DAY = (dt.timedelta(**{name: 1}) for name in ("minutes", "hours", "days"))

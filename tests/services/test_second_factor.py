@@ -15,12 +15,12 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 import models
-from services import second_factor
-from services.accounts import AccountError, create_user
+from services.people import second_factor
+from services.people.accounts import AccountError, create_user
+from services.people.sign_in import begin_session, begin_waiting, find_session, find_waiting
+from services.people.throttle import ThrottledError
+from services.people.users import delete_user, remove_second_factor, set_password
 from services.secrets import Vault, WrongKeyError
-from services.sign_in import begin_session, begin_waiting, find_session, find_waiting
-from services.throttle import ThrottledError
-from services.users import delete_user, remove_second_factor, set_password
 
 GOOD, HERE = "correct horse battery", "203.0.113.7"
 STEP = dt.timedelta(seconds=30)

@@ -14,11 +14,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 import models
-from services import passwords, throttle
-from services.accounts import create_user
-from services.sign_in import Proof, accept, begin_session, check_password, find_session
-from services.throttle import Limit, Of, ThrottledError, claim, neighbourhood, succeeded
-from services.users import set_password
+from services.people import passwords, throttle
+from services.people.accounts import create_user
+from services.people.sign_in import Proof, accept, begin_session, check_password, find_session
+from services.people.throttle import Limit, Of, ThrottledError, claim, neighbourhood, succeeded
+from services.people.users import set_password
 
 GOOD, HERE = "correct horse battery", "203.0.113.7"
 MINUTE = dt.timedelta(minutes=1)

@@ -11,10 +11,10 @@ from sqlalchemy.engine import Engine
 
 from config import Config, load_config
 from sandbox import Options, Sandbox
-from services.config_file import read_config
-from services.config_import import import_config
 from services.connections import connectwise_client, sophos_client
 from services.context import SyncContext
+from services.formats.config_file import read_config
+from services.formats.config_import import import_config
 
 
 def options(**changes: Any) -> Options:

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from blueprints import api
 from blueprints.api_document import document_of
 from models import TokenScope, User
-from services.api_tokens import make_token
+from services.people.api_tokens import make_token
 from tests.web.client import Client
 from tests.web.world import installation_of
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 import models
 from sandbox import Sandbox
-from services import setup_code
+from services.first_run import setup_code
 from tests.web.dom import Element
 from tests.web.world import installation_of
 

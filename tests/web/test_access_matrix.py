@@ -15,7 +15,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from models import Role, User
-from services.sign_in import begin_waiting
+from services.people.sign_in import begin_waiting
 from tests.web.client import Client
 from tests.web.world import NOW, installation_of
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 import models
 from models import ChangeState, RunState
 from sandbox import Fault, Sandbox
-from services.documents import load_run, run_document
-from services.findings import open_findings
+from services.monitoring.findings import open_findings
+from services.runs.documents import load_run, run_document
 from tests.web.api_client import PREFIX, Api, api_of, token_of
 from tests.web.client import Client
 from tests.web.test_sync_runs import change, count_runs, held, run, wait
@@ -438,7 +438,7 @@ def test_a_failure_tells_nothing_of_its_inside(
     def explode(*_: object) -> None:
         raise RuntimeError("the secret is 1234")
 
-    monkeypatch.setattr("services.json_documents.status", explode)
+    monkeypatch.setattr("services.formats.json_documents.status", explode)
     reader.client.expects_500 = True
     response = reader("GET", "/status")
     assert response.status_code == 500

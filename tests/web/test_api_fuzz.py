@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import models
-from services.sync_runs import RunRefusedError
+from services.runs.sync_runs import RunRefusedError
 from tests.web.api_client import Api
 from tests.web.world import installation_of
 
@@ -72,7 +72,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(trigger)
         raise RunRefusedError("Not in this test. Nothing was changed.")
 
-    monkeypatch.setattr("services.jobs.Jobs.start", refuse)
+    monkeypatch.setattr("services.runs.jobs.Jobs.start", refuse)
     return asked
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 import models
 from sandbox import Fault, Sandbox
-from services.config_file import export_config
+from services.formats.config_file import export_config
 from tests.web.api_client import Api, api_of, token_of
 from tests.web.world import installation_of
 

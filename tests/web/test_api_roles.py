@@ -13,7 +13,7 @@ from flask_login import current_user
 
 import models
 from models import Role
-from services.users import change_role
+from services.people.users import change_role
 from tests.web.api_client import PREFIX, api_of, token_of
 from tests.web.client import Client, page_of
 from tests.web.test_api_document import operations
@@ -70,7 +70,7 @@ def _revoked(app: Flask) -> str:
 def _of_a_deleted_person(app: Flask) -> str:
     token = token_of(app, "operator")
     with installation_of(app).session() as session, session.begin():
-        from services.users import delete_user
+        from services.people.users import delete_user
 
         by = session.scalars(sa.select(models.User).where(models.User.name == "admin")).one()
         gone = session.scalars(sa.select(models.User).where(models.User.name == "operator")).one()
@@ -293,7 +293,7 @@ def test_a_use_that_cannot_be_noted_fails_no_call(
     def locked(*_: object, **__: object) -> None:
         raise sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
 
-    monkeypatch.setattr("services.api_tokens.note_use", locked)
+    monkeypatch.setattr("services.people.api_tokens.note_use", locked)
     assert api_of(app, token_of(app, "viewer", "read")).get("/status")
 
 

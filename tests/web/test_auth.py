@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 import models
-from services import second_factor
-from services.users import delete_user, set_password
+from services.people import second_factor
+from services.people.users import delete_user, set_password
 from tests.web.client import PASSWORD, Client, page_of
 from tests.web.world import NOW, Clock, installation_of
 

@@ -15,11 +15,11 @@ from flask import Flask
 
 import models
 from models import Role
-from services.archive import BackupError
-from services.backup_files import Kind, automatic, kept
 from services.database import exclusive, head
 from services.installation import Installation
-from services.keys import new_key
+from services.upkeep.archive import BackupError
+from services.upkeep.backup_files import Kind, automatic, kept
+from services.upkeep.keys import new_key
 from tests.web.client import PASSWORD, Client, page_of
 from tests.web.world import NOW, Clock, installation_of
 

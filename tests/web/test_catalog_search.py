@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 import models
-from services.catalog_search import Index, by_identifier, search
+from services.products.catalog_search import Index, by_identifier, search
 
 ITEMS = [
     (1, "XDR", "Detection"),

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 import models
 from sandbox import Sandbox
-from services import company_directory
+from services.tenants import company_directory
 from tests.web.client import Client
 from tests.web.dom import Element
 from tests.web.world import installation_of

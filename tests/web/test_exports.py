@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 import models
-from services.exports import BOM, CHANGE_COLUMNS, Row, csv_lines, write_xlsx
+from services.runs.exports import BOM, CHANGE_COLUMNS, Row, csv_lines, write_xlsx
 from tests.web.client import Client
 from tests.web.world import installation_of
 

@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 import models
-from services import findings
+from services.monitoring import findings
 from services.sync.model import FindingKind
 from tests.web.client import Client
 from tests.web.world import installation_of

@@ -16,8 +16,8 @@ from flask import Flask
 
 import models
 from models import RunState
-from services import health
-from services.health import DEAD_AFTER, HEARTBEAT, HealthChecks
+from services.monitoring import health
+from services.monitoring.health import DEAD_AFTER, HEARTBEAT, HealthChecks
 from services.settings import Schedule, load_settings, store_settings
 from tests.databases import sqlite_only
 from tests.web.client import Client

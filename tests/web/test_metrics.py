@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import models
 from models import ChangeState
 from sandbox import Sandbox
-from services import sync_runs
-from services.health import HEARTBEAT
-from services.metrics import VendorCalls
+from services.monitoring.health import HEARTBEAT
+from services.monitoring.metrics import VendorCalls
+from services.runs import sync_runs
 from tests.web.world import NOW, installation_of
 
 Make = Callable[..., Flask]

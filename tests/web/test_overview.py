@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 import models
 from blueprints.chart import bars
 from models import RunState
-from services import overview
+from services.monitoring import overview
 from tests.web.client import Client
 from tests.web.world import installation_of
 

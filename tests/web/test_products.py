@@ -11,10 +11,11 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 import models
-from services import catalog_copy, sync_runs
 from services.clients.connectwise import ConnectWiseClient
 from services.connections import connectwise_client
 from services.installation import Installation
+from services.products import catalog_copy
+from services.runs import sync_runs
 from tests.web.client import Client
 from tests.web.dom import Element
 from tests.web.world import installation_of

@@ -10,7 +10,7 @@ from flask import Flask
 
 import models
 from models import SlotState
-from services.slots import HEARTBEAT
+from services.scheduling.slots import HEARTBEAT
 from tests.web.client import Client
 from tests.web.world import NOW, installation_of
 

@@ -12,7 +12,7 @@ from flask import Flask
 
 import models
 from sandbox import Fault, Sandbox
-from services.keys import new_key
+from services.upkeep.keys import new_key
 from tests.web.client import Client, page_of
 from tests.web.world import installation_of, make_app
 

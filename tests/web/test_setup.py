@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 import models
 from models import Role
-from services import setup_code
+from services.first_run import setup_code
 from services.installation import Installation
 from tests.web.client import Client, page_of
 from tests.web.first_run import ACCOUNT, CODE, PASSWORD, current, users

@@ -12,8 +12,8 @@ import models
 from blueprints.setup import progress_now
 from models import Role
 from sandbox import Fault, Sandbox
-from services import setup
-from services.accounts import create_user
+from services.first_run import setup
+from services.people.accounts import create_user
 from tests.web.client import Client, page_of
 from tests.web.first_run import ACCOUNT, PASSWORD, current, settle, ticked, values, without_users
 from tests.web.world import installation_of

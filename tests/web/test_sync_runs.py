@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 import models
 from models import ChangeState, RunState
 from sandbox import Fault, Sandbox
-from services.jobs import Recorder
+from services.runs.jobs import Recorder
 from tests.web.client import Client, page_of
 from tests.web.world import installation_of
 

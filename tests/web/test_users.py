@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Role
-from services import passwords
-from services.accounts import AccountError
-from services.users import change_role, delete_user
+from services.people import passwords
+from services.people.accounts import AccountError
+from services.people.users import change_role, delete_user
 from tests.databases import sqlite_only
 from tests.web.client import PASSWORD, Client, form_values, page_of
 from tests.web.world import NOW, installation_of

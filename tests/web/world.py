@@ -17,11 +17,11 @@ from app import create_app, engine_of
 from config import load_config
 from models import Role, User
 from sandbox import Options, Sandbox, start
-from services import sync_runs
-from services.config_file import read_config
-from services.config_import import import_config
 from services.database import upgrade
+from services.formats.config_file import read_config
+from services.formats.config_import import import_config
 from services.installation import PLAIN, SECRETS, Installation, store_connection_values
+from services.runs import sync_runs
 from tests.databases import copied_url, fresh_url, on_postgresql
 from tests.faults.harness import Snapshot
 from tests.web.client import PASSWORD

@@ -1,0 +1,139 @@
+"""Guessing is slowed down: attempts are counted in the database, before anything is checked.
+
+Neither a restart nor a second process forgets them, and guesses at the same moment cannot slip
+through together, because each is counted before its answer is known.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+import models
+from services.people.turns import take_turn
+
+WINDOW = dt.timedelta(minutes=15)
+DAY = dt.timedelta(days=1)
+SKEW = dt.timedelta(minutes=1)
+"""Attempts later than this from now were made under a wrong clock; they count for nothing."""
+NOBODY = ""
+"""The account of attempts that only count for their address any more."""
+_PORT = re.compile(r"^(?:\[(.*)\]|([\d.]+))(?::\d+)?$", re.ASCII)
+
+
+class Of(StrEnum):
+    """What a limit counts."""
+
+    ACCOUNT = "account"
+    ADDRESS = "address"
+    BOTH = "account from this address"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many failed attempts within a time, and no more."""
+
+    attempts: int
+    within: dt.timedelta
+    of: Of
+
+
+PER_ADDRESS = Limit(50, WINDOW, Of.ADDRESS)
+PASSWORDS = (Limit(10, WINDOW, Of.BOTH), Limit(100, WINDOW, Of.ACCOUNT), PER_ADDRESS)
+"""Who guesses from one address cannot lock out the owner, who sits at another; who guesses from
+many gets 100 tries, and then everybody waits."""
+CODES = (Limit(10, WINDOW, Of.ACCOUNT), Limit(50, DAY, Of.ACCOUNT), PER_ADDRESS)
+"""Only who knows the password gets this far, so the whole account is counted: a code is short."""
+
+
+class ThrottledError(Exception):
+    """Too many failed attempts: nothing was looked at. `wait` is how long until the next one."""
+
+    def __init__(self, wait: dt.timedelta = WINDOW) -> None:
+        super().__init__(f"too many failed attempts; wait {wait}")
+        self.wait = wait
+
+
+def claim(
+    session: Session, account: str, address: str, limits: tuple[Limit, ...], *, now: dt.datetime
+) -> int:
+    """Count an attempt before it is checked; returns its number, for `succeeded`.
+
+    `account` says what is guessed at, like `password:anna`. Raises ThrottledError.
+    """
+    take_turn(session, "sign-in attempts")
+    account, address = account[:150], neighbourhood(address)
+    waits = [wait for limit in limits if (wait := _wait(session, limit, account, address, now))]
+    if waits:
+        raise ThrottledError(max(waits))
+    session.execute(sa.delete(models.LoginAttempt).where(models.LoginAttempt.at < now - DAY))
+    attempt = models.LoginAttempt(at=now, account=account, address=address)
+    session.add(attempt)
+    session.flush()
+    return attempt.id
+
+
+def succeeded(session: Session, attempt: int) -> None:
+    """It was no guess: it and what failed before it, for this account from this address, is over.
+
+    What failed still counts for the address, and what failed elsewhere still counts for the
+    account: nobody gets a fresh start by signing in as somebody else, or because the owner does.
+    """
+    row = session.get(models.LoginAttempt, attempt)
+    if row is None:
+        return
+    attempts = models.LoginAttempt
+    same = sa.and_(attempts.account == row.account, attempts.address == row.address)
+    session.delete(row)
+    session.flush()
+    session.execute(sa.update(attempts).where(same).values(account=NOBODY))
+
+
+def forgive(session: Session, account: str) -> None:
+    """Forget an account's failures: what was guessed at is worth nothing any more."""
+    attempts = models.LoginAttempt
+    session.execute(
+        sa.update(attempts).where(attempts.account == account[:150]).values(account=NOBODY)
+    )
+
+
+def neighbourhood(address: str) -> str:
+    """What counts as one address: in IPv6 a whole /64, which a single customer is given.
+
+    Some proxies forward an address with its port, which is another one for each connection.
+    """
+    try:
+        parsed = ipaddress.ip_address(_PORT.sub(r"\1\2", address))
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+
+
+def _wait(
+    session: Session, limit: Limit, account: str, address: str, now: dt.datetime
+) -> dt.timedelta | None:
+    """How long until this limit lets somebody through; None for at once."""
+    attempts = models.LoginAttempt
+    counted = {
+        Of.ACCOUNT: attempts.account == account,
+        Of.ADDRESS: attempts.address == address,
+        Of.BOTH: sa.and_(attempts.account == account, attempts.address == address),
+    }[limit.of]
+    decisive = session.scalar(
+        sa.select(attempts.at)
+        .where(counted, attempts.at > now - limit.within, attempts.at <= now + SKEW)
+        .order_by(attempts.at.desc())
+        .offset(limit.attempts - 1)
+        .limit(1)
+    )
+    return None if decisive is None else decisive + limit.within - now
