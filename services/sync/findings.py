@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from services.sync.model import (
     Addition,
     CatalogItem,
+    Desired,
     Finding,
     FindingKind,
     ProductMapping,
@@ -17,6 +18,8 @@ from services.sync.model import (
     UsageRecord,
 )
 from services.sync.words import number, seats
+
+TOO_FINE = "its quantity in ConnectWise has more than six decimal places"
 
 
 def item_findings(product: ProductMapping, item: CatalogItem | None) -> list[Finding]:
@@ -161,4 +164,34 @@ def unwritable(addition: Addition, why: str) -> Finding:
         f"Addition {addition.id} on agreement {addition.agreement_id} stays at "
         f"{number(addition.quantity)}: {why}.",
         "End the addition in ConnectWise if it should not be billed any more.",
+    )
+
+
+def ambiguous(
+    desired: Desired, there: Sequence[Addition], item: CatalogItem | None, name: str
+) -> Finding:
+    """Several open additions where usage asks for one: nobody can say which one is meant."""
+    return Finding(
+        FindingKind.AMBIGUOUS_ADDITION,
+        desired.records[0].tenant_id,
+        f"{name}: agreement {desired.target.agreement_id} has {len(there)} open additions of "
+        f"{item.identifier if item else desired.target.item} "
+        f"({', '.join(str(a.id) for a in there)}); usage asks for "
+        f"{number(desired.quantity)}, and none of them was touched.",
+        "Cancel all but one of them in ConnectWise; the next run then goes on.",
+    )
+
+
+def too_fine(
+    desired: Desired, there: Sequence[Addition], item: CatalogItem | None, name: str
+) -> Finding:
+    """One open addition whose quantity we could not keep, and so not put back, as it is."""
+    return Finding(
+        FindingKind.AMBIGUOUS_ADDITION,
+        desired.records[0].tenant_id,
+        f"{name}: addition {there[0].id} of {item.identifier if item else desired.target.item} on "
+        f"agreement {desired.target.agreement_id} says {number(there[0].quantity)}, which has more "
+        f"than six decimal places; usage asks for {number(desired.quantity)}, and it was not "
+        "touched.",
+        "Give it a quantity of at most six places in ConnectWise; the next run then goes on.",
     )

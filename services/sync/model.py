@@ -191,6 +191,11 @@ class Addition:
         """Whether it is billed after today."""
         return self.cancelled_date is None or self.cancelled_date > today
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether we can keep its quantity as it is: to six places."""
+        return self.quantity == round(self.quantity, 6)
+
 
 # --- what the provider decided ------------------------------------------------------------------
 

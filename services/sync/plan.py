@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from services.sync.dates import first_billed_day, why_not_join
@@ -20,7 +20,7 @@ from services.sync.desired import DesiredState
 from services.sync.endings import Departure, ending
 from services.sync.explain import explain_quantity, list_sources
 from services.sync.fates import STUCK, Fate, describe, fate_of
-from services.sync.findings import unwritable
+from services.sync.findings import TOO_FINE, ambiguous, too_fine, unwritable
 from services.sync.groups import Groups, target_order
 from services.sync.model import (
     Addition,
@@ -94,10 +94,13 @@ class _Comparison:
     def _compare(self, desired: Desired) -> None:
         target = desired.target
         there = self.standing.at(target)
-        if len(there) > 1:
+        if len(there) > 1 or not all(addition.is_exact for addition in there):
             self.unbillable.add(target)
-            self.stuck[target] = "it has several open additions"
-            self.findings.append(self._ambiguous(desired, there))
+            several = len(there) > 1
+            self.stuck[target] = "it has several open additions" if several else TOO_FINE
+            told = ambiguous if several else too_fine
+            name = self._name_of(desired.records[0].tenant_id)
+            self.findings.append(told(desired, there, self._item(target), name))
         elif not there:
             self._compare_with_nothing(desired)
         elif there[0].id in self.standing.ours:
@@ -192,19 +195,6 @@ class _Comparison:
             unit_price=self._price(desired.target, addition),
         )
 
-    def _ambiguous(self, desired: Desired, there: Sequence[Addition]) -> Finding:
-        item = self._item(desired.target)
-        name = self._name_of(desired.records[0].tenant_id)
-        return Finding(
-            FindingKind.AMBIGUOUS_ADDITION,
-            desired.records[0].tenant_id,
-            f"{name}: agreement {desired.target.agreement_id} has {len(there)} open additions of "
-            f"{item.identifier if item else desired.target.item} "
-            f"({', '.join(str(a.id) for a in there)}); usage asks for "
-            f"{number(desired.quantity)}, and none of them was touched.",
-            "Cancel all but one of them in ConnectWise; the next run then goes on.",
-        )
-
     # --- an addition of ours --------------------------------------------------------------------
 
     def _follow(self, owned: OwnedAddition) -> None:
@@ -227,6 +217,8 @@ class _Comparison:
         stuck = [s for s, f in fates.items() if f in STUCK]
         if addition.catalog_item_id != owned.catalog_item_id:
             self._stays(place, owned, addition, "its product was changed in ConnectWise", fates)
+        elif not addition.is_exact:
+            self._stays(place, owned, addition, TOO_FINE, fates)
         elif stuck:
             what = list_sources(stuck, self._name_of)
             why = f"{what} is {describe(fates[s] for s in stuck)}"

@@ -341,6 +341,39 @@ def test_several_open_additions_are_told_and_not_touched() -> None:
     assert "agreement 10 has 2 open additions of I100 (1, 2); usage asks for 7" in finding.message
 
 
+FINE = Decimal("5.1234567")
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_quantity_that_we_could_not_keep_exactly_is_told_and_not_touched(mine: bool) -> None:
+    row = dataclasses.replace(addition(1, 5), quantity=FINE)
+    usage = [line("t1", "P1", 7), line("t2", "P1", 3)]
+    s = situation(
+        usage,
+        tenants=[tenant("t1", 10), tenant("t2", 11)],
+        additions=[row],
+        owned=[ours(addition(1, 5))] if mine else [],
+    )
+    assert only_change(s).agreement_id == 11, "the other customer goes on"
+    (finding,) = findings(s, F.AMBIGUOUS_ADDITION)
+    assert "says 5.1234567, which has more than six decimal places" in finding.message
+
+
+@pytest.mark.parametrize(("item", "seats"), [(100, 0), (101, 7)], ids=["ended", "remapped"])
+def test_nor_when_nothing_asks_for_it_any_more(item: int, seats: int) -> None:
+    row = dataclasses.replace(addition(1, 5), quantity=FINE)
+    usage = [line("t1", "P1", seats)] if seats else [line("t2", "P1", 1)]
+    s = situation(
+        usage,
+        tenants=[tenant("t1", 10), tenant("t2", 11)],
+        products=[product("P1", item)],
+        additions=[row],
+        owned=[ours(addition(1, 5))],
+    )
+    assert [c for c in changes(s) if c.agreement_id == 10 and c.held is None] == []
+    assert "stays at 5.1234567: its quantity" in findings(s, F.LEFT_ALONE)[0].message
+
+
 @pytest.mark.parametrize(
     ("cancelled", "kind"),
     [
