@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import itertools
+import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -326,7 +327,8 @@ class Installation:
 
     def state(self) -> State:
         """A copy: the sandbox hands out the rows that it keeps."""
-        return copy.deepcopy(self.sandbox.state())
+        state: State = pickle.loads(pickle.dumps(self.sandbox.state()))  # noqa: S301 - our own
+        return state
 
     def told(self, run_id: int, notes: tuple[str, ...] = ()) -> Told:
         with sa.orm.Session(self.engine) as session:
@@ -436,44 +438,39 @@ class Told:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that both vendors hold."""
+    """All that both vendors hold, packed: unpacking is many times faster than a deep copy."""
 
-    tables: dict[str, tuple[Any, Any]]
-    additions: dict[int, tuple[Any, Any]]
-    identifiers: dict[str, int]
-    usage: Any
-    ready: Any
-    products: Any
+    packed: bytes
 
     @classmethod
     def of(cls, sandbox: Sandbox) -> Snapshot:
-        world = sandbox.connectwise
-        names = ("companies", "agreements", "catalog")
-        kept = cls(
-            tables={n: (getattr(world, n).rows, getattr(world, n).info) for n in names},
-            additions={n: (t.rows, t.info) for n, t in world.additions.items()},
-            identifiers=world.identifiers,
-            usage=sandbox.sophos.usage,
-            ready=sandbox.sophos.ready,
-            products=sandbox.sophos.products,
-        )
-        return copy.deepcopy(kept)
+        world, sophos = sandbox.connectwise, sandbox.sophos
+        tables = {name: _content(getattr(world, name)) for name in _TABLES}
+        additions = {agreement: _content(table) for agreement, table in world.additions.items()}
+        kept = (tables, additions, world.identifiers, sophos.usage, sophos.ready)
+        return cls(pickle.dumps(kept))
 
     def put_into(self, sandbox: Sandbox) -> None:
-        kept = copy.deepcopy(self)
-        world = sandbox.connectwise
-        for name, (rows, info) in kept.tables.items():
+        world, sophos = sandbox.connectwise, sandbox.sophos
+        kept = pickle.loads(self.packed)  # noqa: S301 - our own
+        tables, additions, world.identifiers, sophos.usage, sophos.ready = kept
+        for name, (rows, info) in tables.items():
             table = getattr(world, name)
             table.rows, table.info = rows, info
             table.counter = itertools.count(max(rows) + 1)
-        last = max(n for rows, _ in kept.additions.values() for n in rows)
+        last = max(n for rows, _ in additions.values() for n in rows)
         world._addition_ids = itertools.count(last + 1)
         world.additions.clear()
-        for agreement, (rows, info) in kept.additions.items():
+        for agreement, (rows, info) in additions.items():
             table = world.additions_of(agreement)
             table.rows, table.info = rows, info
-        world.identifiers = kept.identifiers
-        sandbox.sophos.usage, sandbox.sophos.ready = kept.usage, kept.ready
+
+
+_TABLES = ("companies", "agreements", "catalog")
+
+
+def _content(table: Any) -> tuple[Any, Any]:
+    return table.rows, table.info
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from flask import Flask
+from jinja2.bccache import Bucket, BytecodeCache
 
 from app import create_app, engine_of
 from config import load_config
@@ -33,6 +34,23 @@ _DATABASE = "database-url"
 FROM_ENVIRONMENT_ONLY = ("SOPHOS_ID_URL", "SOPHOS_API_URL", "ALLOWED_VENDOR_HOSTS")
 # Names are the roles; a cheap hash, because a real one takes longer than most tests.
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+
+
+class _Compiled(BytecodeCache):
+    """Templates compiled once for each test process, not once for each app."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 
 
 @dataclass
@@ -125,6 +143,7 @@ def make_app(
     env |= {f"TALLYBRIDGE_{name}": value for name, value in environment.items()}
     env |= _own_database(data)
     app = create_app(load_config({**env, "TALLYBRIDGE_DATA_DIR": str(data)}))
+    app.jinja_env.bytecode_cache = _COMPILED
     real = installation_of(app)
     kept = TestInstallation(real.config, real.engine, real.vault)
     app.extensions["tallybridge"] = kept
