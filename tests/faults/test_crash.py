@@ -198,7 +198,16 @@ def _environment(one: Installation) -> dict[str, str]:
 
 def start_cli(one: Installation, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "app", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "tests.at",
+            one.now.isoformat(),
+            "flask",
+            "--app",
+            "app",
+            *arguments,
+        ],
         cwd=ROOT,
         env=_environment(one),
         text=True,

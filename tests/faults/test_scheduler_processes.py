@@ -283,7 +283,8 @@ def web(changed: Installation) -> Iterator[Callable[[], Web]]:
 
     def start() -> Web:
         port = free_port()
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+        command = [sys.executable, "-m", "tests.at", changed.now.isoformat()]
+        command += ["gunicorn", "-c", "gunicorn.conf.py"]
         command += ["-b", f"127.0.0.1:{port}", "app:create_app()"]
         process = subprocess.Popen(command, cwd=ROOT, env=_environment(changed))
         started.append(Web(changed, port, process))
@@ -303,16 +304,15 @@ def slot_of(one: Installation) -> models.ScheduledSlot:
 
 def due_now(one: Installation) -> None:
     """A slot of the schedule as it is set that waits to be taken."""
-    now = dt.datetime.now(dt.UTC)
-    due = now.replace(second=0, microsecond=0)
+    due = one.now
     schedule = {"when": "daily", "time": f"{due:%H:%M}"}
     harness.store_settings(one, timezone="Etc/UTC", schedule=schedule)
     slot = models.ScheduledSlot(
         key=f"daily {due.date()}",
         due_at=due,
         state=SlotState.WAITING,
-        retry_at=now,
-        started_at=now,
+        retry_at=due,
+        started_at=due,
     )
     with sa.orm.Session(one.engine) as session, session.begin():
         session.add(slot)
