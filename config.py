@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import ssl
 import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,18 @@ def _address(url: str) -> str:
         raise ValueError(_NO_ADDRESS)
     if "@" in parts.netloc or parts.path not in {"", "/"} or "?" in text or "#" in text:
         raise ValueError("it must be an address only, without a user name, a path or a query")
+    return text
+
+
+def _certificates(text: str) -> str:
+    """Certificates in PEM that OpenSSL can read; a private key has no business there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if "PRIVATE KEY" in text:
+        raise ValueError("it holds a private key; give only the certificate of the authority")
+    try:
+        context.load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("it is not a list of certificates in PEM") from None
     return text
 
 
@@ -221,6 +234,7 @@ AccountName = Annotated[str, AfterValidator(_account_name)]
 AccountPassword = Annotated[SecretStr, AfterValidator(_account_password)]
 Hosts = Annotated[Names, AfterValidator(_addresses)]
 Address = Annotated[str, AfterValidator(_address)]
+Certificates = Annotated[str, AfterValidator(_certificates)]
 IpAddresses = Annotated[Names, AfterValidator(_ip_addresses)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
@@ -255,6 +269,7 @@ class Config(BaseModel):
     connectwise_private_key: SecretStr | None = None
     connectwise_client_id: str | None = None
     allowed_vendor_hosts: Hosts = ()
+    own_ca: Certificates | None = None
 
     local_login: bool = True
     oidc_issuer: Issuer | None = None

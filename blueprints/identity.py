@@ -189,6 +189,7 @@ def _client_of(provider: Provider | None) -> IdentityProvider | None:
         client_secret=provider.client_secret.get_secret_value(),
         name=provider.name,
         groups_claim=provider.groups_claim,
+        own_ca=provider.own_ca,
     )
 
 

@@ -65,6 +65,7 @@ def connectwise_client(
             private_key=_needed(_plain(private), "CONNECTWISE_PRIVATE_KEY"),
             client_id=_needed(config.connectwise_client_id, "CONNECTWISE_CLIENT_ID"),
             allowed_hosts=frozenset(config.allowed_vendor_hosts),
+            own_ca=config.own_ca or "",
         ),
         timeout=timeout,
     )

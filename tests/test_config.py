@@ -6,12 +6,16 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from config import PREFIX, Config, ConfigError, load_config
 
 TENANT = "0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+# Any will do: the first one of the public authorities.
+_PUBLIC = Path(certifi.where()).read_text("utf-8").split("-----BEGIN")
+AUTHORITY = f"-----BEGIN{_PUBLIC[1].partition('#')[0].rstrip()}"
 GOOD: dict[str, tuple[str, Any]] = {
     "DATA_DIR": ("/srv/data", Path("/srv/data")),
     "DATABASE_URL": ("postgresql://u:p@db/tally", "postgresql+psycopg://u:p@db/tally"),
@@ -34,6 +38,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "CONNECTWISE_PRIVATE_KEY": ("private", "private"),
     "CONNECTWISE_CLIENT_ID": ("client", "client"),
     "ALLOWED_VENDOR_HOSTS": ("http://127.0.0.1:81", ("http://127.0.0.1:81",)),
+    "OWN_CA": (AUTHORITY, AUTHORITY),
     "ALLOWED_NOTIFICATION_HOSTS": ("10.0.0.5, [::1]:8080,::1", ("10.0.0.5", "[::1]:8080", "::1")),
     "LOCAL_LOGIN": ("false", False),
     "OIDC_ISSUER": ("https://login.example/realms/x", "https://login.example/realms/x"),
@@ -76,6 +81,11 @@ BAD = {
         "file:///x",
     ),
     "ALLOWED_NOTIFICATION_HOSTS": ("localhost:80", "10.0.0.5:99999", "10.0.0.5/x", "CANARY"),
+    "OWN_CA": (
+        "CANARY",
+        "-----BEGIN CERTIFICATE-----\nCANARY\n-----END CERTIFICATE-----",
+        f"{AUTHORITY}\n-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----",
+    ),
     "ALLOWED_VENDOR_HOSTS": ("a.example,b example", "http://127.0.0.1:99999", "u:CANARY@h"),
     "PROXY_HOPS": ("-1", "11", "1.5", "many"),
     "LOCAL_LOGIN": ("maybe", "2"),

@@ -84,16 +84,23 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 class CheckedAdapter(HTTPAdapter):
-    """Connects to addresses that `may_connect` lets through, and to no others."""
+    """Connects to addresses that `may_connect` lets through, and to no others.
 
-    def __init__(self, own_hosts: Collection[str] = (), **kwargs: Any) -> None:
+    `own_ca`, certificates in PEM, vouches for `own_hosts` beside the public authorities, and for
+    nobody else.
+    """
+
+    def __init__(self, own_hosts: Collection[str] = (), own_ca: str = "", **kwargs: Any) -> None:
         self._own_hosts = frozenset(own_hosts)
+        self._own_ca = own_ca
         super().__init__(**kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Called by the base class: pools whose connections judge before they connect."""
         super().init_poolmanager(*args, **kwargs)
-        checked = type("Checked", (_Checked,), {"own_hosts": self._own_hosts})
+        checked = type(
+            "Checked", (_Checked,), {"own_hosts": self._own_hosts, "own_ca": self._own_ca}
+        )
         plain = type("CheckedHTTP", (checked, HTTPConnection), {})
         secure = type("CheckedHTTPS", (checked, HTTPSConnection), {})
         self.poolmanager.pool_classes_by_scheme = {
@@ -106,9 +113,16 @@ class _Checked:
     """Mixed into urllib3's connections, before the class that makes the socket."""
 
     own_hosts: ClassVar[frozenset[str]]
+    own_ca: ClassVar[str]
     host: str
     port: int
+    ca_cert_data: str | None
     _dns_host: str
+
+    def connect(self) -> None:
+        if self.own_ca and self.host.strip("[]").lower() in self.own_hosts:
+            self.ca_cert_data = self.own_ca
+        super().connect()  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
         name = self._dns_host

@@ -85,6 +85,7 @@ class ConnectWiseApi:
             timeout=timeout,
             secrets=(access.private_key.strip(), access.public_key.strip(), basic_token(access)),
             own_hosts=own_hosts(access.allowed_hosts),
+            own_ca=access.own_ca,
             sleep=sleep,
             monotonic=monotonic,
         )

@@ -11,7 +11,8 @@ class ConnectWiseAccess:
     """Where and as whom we call ConnectWise PSA: the keys of an *API member* and a client id.
 
     `site` is the host of the web page (`na.myconnectwise.net`, or an own server's), with or
-    without https://; own servers and loopback origins must stand in `allowed_hosts`.
+    without https://; own servers and loopback origins must stand in `allowed_hosts`;
+    `own_ca` are certificates (PEM) of authorities that vouch for them beside the public ones.
     """
 
     site: str
@@ -20,6 +21,7 @@ class ConnectWiseAccess:
     private_key: str = field(repr=False)
     client_id: str
     allowed_hosts: frozenset[str] = frozenset()
+    own_ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)

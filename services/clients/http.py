@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 
-from services.clients.addresses import AddressRefusedError, CheckedAdapter
+from services.clients.addresses import AddressRefusedError
 from services.clients.errors import (
     HostNotAllowed,
     Unavailable,
@@ -35,12 +34,11 @@ from services.clients.failures import is_certificate_error, never_connected, rea
 from services.clients.known_secrets import known_secrets
 from services.clients.limits import RateLimiter
 from services.clients.payload import decode_json, is_html
+from services.clients.sessions import new_session
 
-VERSION = "0.1.0"
 MAX_TRIES = 4
 MAX_RETRY_AFTER = 120.0
 MAX_BODY = 50 * 1024 * 1024
-POOL_SIZE = 4
 DEFAULT_TIMEOUT = (10.0, 60.0)
 
 _log = logging.getLogger("tallybridge.vendor")
@@ -88,31 +86,6 @@ class _Failure:
     may_retry: bool = True
 
 
-def new_session(own_hosts: Collection[str] = ()) -> requests.Session:
-    """A session that follows nothing but our own instructions.
-
-    No proxies, certificates or `.netrc` passwords from the environment, no cookies, no retries
-    below ours, certificates always checked. Connects to public addresses only; `own_hosts` are
-    those that may stand in a private network.
-    """
-    session = requests.Session()
-    make_careful(session, own_hosts)
-    return session
-
-
-def make_careful(session: requests.Session, own_hosts: Collection[str] = ()) -> None:
-    """Let a session, of whatever library, follow nothing but our own instructions."""
-    session.trust_env = False
-    session.verify = True
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers.update({"User-Agent": f"Tallybridge/{VERSION}", "Accept": "application/json"})
-    adapter = CheckedAdapter(
-        own_hosts, pool_connections=2, pool_maxsize=POOL_SIZE, max_retries=0, pool_block=True
-    )
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-
-
 def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
     """Seconds by the `Retry-After` header (a number or an HTTP date); None without a good one."""
     text = headers.get("Retry-After", "").strip()
@@ -140,8 +113,8 @@ def observe(observer: Observer) -> None:
 class Transport:
     """Sends the requests of one vendor client: limits, time-outs, repeats, log lines, counting.
 
-    `secrets` never appear in an error; `own_hosts` may stand in a private network; `calls` counts
-    the requests that really went out.
+    `secrets` never appear in an error; `own_hosts` may stand in a private network, with a
+    certificate of `own_ca`; `calls` counts the requests that really went out.
     """
 
     def __init__(
@@ -152,6 +125,7 @@ class Transport:
         timeout: tuple[float, float] = DEFAULT_TIMEOUT,
         secrets: Iterable[str] = (),
         own_hosts: Collection[str] = (),
+        own_ca: str = "",
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -163,7 +137,7 @@ class Transport:
             known_secrets.add(secret)
         self._sleep = sleep
         self._monotonic = monotonic
-        self._session = new_session(own_hosts)
+        self._session = new_session(own_hosts, own_ca)
         self._lock = threading.Lock()
         self._calls = 0
 

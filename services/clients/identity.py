@@ -95,6 +95,7 @@ class IdentityProvider:
         client_secret: str,
         name: str,
         groups_claim: str,
+        own_ca: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.issuer = issuer
@@ -102,7 +103,7 @@ class IdentityProvider:
         self._client_id = client_id
         self._requests = Requests(
             name, client_id, client_secret,
-            own_host=urlsplit(issuer).hostname or "", monotonic=monotonic,
+            own_host=urlsplit(issuer).hostname or "", own_ca=own_ca, monotonic=monotonic,
         )  # fmt: skip
         self._groups_claim = groups_claim
         self._monotonic = monotonic

@@ -13,7 +13,7 @@ import requests
 from services.clients.addresses import AddressRefusedError
 from services.clients.errors import Unavailable, UnexpectedResponse
 from services.clients.failures import reason
-from services.clients.http import make_careful
+from services.clients.sessions import make_careful
 
 TIMEOUT = (5.0, 10.0)
 """Seconds to connect, and between two parts of an answer: somebody waits before the screen."""
@@ -39,7 +39,8 @@ class TokenRefusedError(Exception):
 class Requests:
     """Sends the requests to one provider; nothing is sent twice.
 
-    `own_host`, the host of the issuer that the operator wrote down, may stand in a private network.
+    `own_host`, the host of the issuer that the operator wrote down, may stand in a private network,
+    with a certificate of `own_ca` (PEM).
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Requests:
         client_secret: str,
         *,
         own_host: str,
+        own_ca: str,
         monotonic: Callable[[], float],
     ) -> None:
         self._name = name
         self._client_id = client_id
         self._client_secret = client_secret
         self._own_host = own_host
+        self._own_ca = own_ca
         self._monotonic = monotonic
 
     def document(self, url: str) -> Mapping[str, Any]:
@@ -99,7 +102,7 @@ class Requests:
         client = OAuth2Session(
             self._client_id, self._client_secret, default_timeout=TIMEOUT, **options
         )
-        make_careful(client, {self._own_host})
+        make_careful(client, {self._own_host}, self._own_ca)
         client.hooks["response"] = [self._read_whole]
         with client:
             yield client

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 import models
 from models import RunState, SlotState
-from services.clients.http import VERSION
+from services.clients.sessions import VERSION
 from services.database import head, revision
 from services.settings import AppSettings, load_settings
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 import models
 from models import ChangeState, RunState
-from services.clients.http import VERSION
+from services.clients.sessions import VERSION
 from services.installation import Installation
 from services.monitoring.health import HEARTBEAT, last_good_run
 from services.sync.model import FindingKind

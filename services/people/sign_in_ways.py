@@ -29,6 +29,7 @@ class Provider:
     name: str
     roles: Mapping[str, Role]
     groups_claim: str
+    own_ca: str = ""
 
     @property
     def makes_administrators(self) -> bool:
@@ -122,6 +123,7 @@ def _provider(config: Config) -> Provider | None:
         name=config.oidc_name,
         roles={granted: Role(role) for role, granted in roles},
         groups_claim=config.oidc_groups_claim,
+        own_ca=config.own_ca or "",
     )
 
 

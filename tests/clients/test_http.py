@@ -16,8 +16,9 @@ from urllib3.exceptions import NewConnectionError
 
 from services.clients import http
 from services.clients.errors import Unavailable, UnexpectedResponse, VendorError
-from services.clients.http import VERSION, Transport, new_session, retry_after
+from services.clients.http import Transport, retry_after
 from services.clients.limits import RateLimiter
+from services.clients.sessions import VERSION, new_session
 from tests.clients.doubles import CANARY, HTML, Clock, transport
 
 URL = "https://api-na.myconnectwise.net/v2026_4/apis/3.0/finance/agreements"
