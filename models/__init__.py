@@ -7,6 +7,7 @@ from models.base import Base, ExactDecimal, UtcDateTime, db
 from models.catalog import CatalogItem, Marker
 from models.directory import Agreement, Company, DirectoryRefresh
 from models.mappings import (
+    SERIAL_LENGTH,
     OwnedAddition,
     ProductAgreement,
     ProductMapping,
@@ -32,6 +33,7 @@ from models.usage import UsageLine, UsageReport
 
 __all__ = [
     "OPEN_INTENTS",
+    "SERIAL_LENGTH",
     "Agreement",
     "ApiToken",
     "AuditEvent",

@@ -17,9 +17,9 @@ class CatalogItem(Base):
     __tablename__ = "catalog_items"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    identifier: Mapped[str] = mapped_column(sa.String(120), index=True)
+    identifier: Mapped[str] = mapped_column(sa.Text)
     description: Mapped[str] = mapped_column(sa.Text)
-    product_class: Mapped[str | None] = mapped_column(sa.String(40))
+    product_class: Mapped[str | None] = mapped_column(sa.Text)
     inactive: Mapped[bool] = mapped_column(default=False)
     gone: Mapped[bool] = mapped_column(default=False)
     price: Mapped[Decimal | None] = mapped_column(RoundedPrice)

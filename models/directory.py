@@ -16,9 +16,9 @@ class Company(Base):
     __tablename__ = "companies"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    identifier: Mapped[str] = mapped_column(sa.String(160), index=True)
+    identifier: Mapped[str] = mapped_column(sa.Text)
     name: Mapped[str] = mapped_column(sa.Text)
-    status: Mapped[str | None] = mapped_column(sa.String(80))
+    status: Mapped[str | None] = mapped_column(sa.Text)
     gone: Mapped[bool] = mapped_column(default=False)
 
 
@@ -31,7 +31,7 @@ class Agreement(Base):
     company_id: Mapped[int] = mapped_column(index=True)
     name: Mapped[str] = mapped_column(sa.Text)
     type_name: Mapped[str | None] = mapped_column(sa.Text)
-    status: Mapped[str | None] = mapped_column(sa.String(80))
+    status: Mapped[str | None] = mapped_column(sa.Text)
     cancelled: Mapped[bool] = mapped_column(default=False)
     end_date: Mapped[dt.date | None]
     no_ending_date: Mapped[bool] = mapped_column(default=True)
@@ -44,7 +44,7 @@ class DirectoryRefresh(Base):
     __tablename__ = "directory_refreshes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    actor: Mapped[str] = mapped_column(sa.String(150))
+    actor: Mapped[str] = mapped_column(sa.Text)
     started_at: Mapped[dt.datetime]
     seen_at: Mapped[dt.datetime]
     """When it last gave a sign of life; one that is silent for long has died."""

@@ -10,6 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base
+from services.sync.model import PRODUCT_KEY_LENGTH, TENANT_ID_LENGTH
+
+SERIAL_LENGTH = 120
+"""The most characters of a serial number that can be assigned."""
 
 
 class ProductMapping(Base):
@@ -17,14 +21,14 @@ class ProductMapping(Base):
 
     __tablename__ = "product_mappings"
 
-    product_key: Mapped[str] = mapped_column(sa.String(120), primary_key=True)
+    product_key: Mapped[str] = mapped_column(sa.String(PRODUCT_KEY_LENGTH), primary_key=True)
     product_name: Mapped[str] = mapped_column(sa.Text)
     earlier_names: Mapped[list[Any]] = mapped_column(default=list)
-    product_group: Mapped[str | None] = mapped_column(sa.String(40))
+    product_group: Mapped[str | None] = mapped_column(sa.Text)
     last_month: Mapped[str] = mapped_column(sa.String(7))
     sync: Mapped[bool] = mapped_column(default=False)
     catalog_item_id: Mapped[int | None]
-    catalog_item_identifier: Mapped[str | None] = mapped_column(sa.String(120))
+    catalog_item_identifier: Mapped[str | None] = mapped_column(sa.Text)
     first_seen_at: Mapped[dt.datetime]
     version: Mapped[int] = mapped_column(default=1)
 
@@ -36,13 +40,13 @@ class TenantMapping(Base):
 
     __tablename__ = "tenant_mappings"
 
-    tenant_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(TENANT_ID_LENGTH), primary_key=True)
     tenant_name: Mapped[str] = mapped_column(sa.Text)
-    billing_type: Mapped[str | None] = mapped_column(sa.String(20))
-    status: Mapped[str | None] = mapped_column(sa.String(20))
+    billing_type: Mapped[str | None] = mapped_column(sa.Text)
+    status: Mapped[str | None] = mapped_column(sa.Text)
     sync: Mapped[bool] = mapped_column(default=False)
     company_id: Mapped[int | None]
-    company_identifier: Mapped[str | None] = mapped_column(sa.String(160))
+    company_identifier: Mapped[str | None] = mapped_column(sa.Text)
     agreement_id: Mapped[int | None]
     agreement_name: Mapped[str | None] = mapped_column(sa.Text)
     first_seen_at: Mapped[dt.datetime]
@@ -73,7 +77,7 @@ class SerialAssignment(Base):
 
     __tablename__ = "serial_assignments"
 
-    serial: Mapped[str] = mapped_column(sa.String(120), primary_key=True)
+    serial: Mapped[str] = mapped_column(sa.String(SERIAL_LENGTH), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenant_mappings.tenant_id"))
 
 
@@ -109,5 +113,5 @@ class StagedEdit(Base):
     sync: Mapped[bool | None]
     changes_item: Mapped[bool] = mapped_column(default=False)
     catalog_item_id: Mapped[int | None]
-    catalog_item_identifier: Mapped[str | None] = mapped_column(sa.String(120))
+    catalog_item_identifier: Mapped[str | None] = mapped_column(sa.Text)
     made_at: Mapped[dt.datetime]

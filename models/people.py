@@ -85,7 +85,7 @@ class AuditEvent(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[dt.datetime] = mapped_column(index=True)
-    actor: Mapped[str] = mapped_column(sa.String(150))
+    actor: Mapped[str] = mapped_column(sa.Text)
     action: Mapped[str] = mapped_column(sa.String(64))
     subject: Mapped[str] = mapped_column(sa.Text)
     before: Mapped[dict[str, Any] | None]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, RoundedPrice, enum_column
-from services.sync.model import ChangeKind, FindingKind
+from services.sync.model import PRODUCT_KEY_LENGTH, TENANT_ID_LENGTH, ChangeKind, FindingKind
 
 
 class RunState(StrEnum):
@@ -54,7 +54,7 @@ class SyncRun(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     month: Mapped[str | None] = mapped_column(sa.String(7))
     trigger: Mapped[str] = mapped_column(sa.String(20))
-    actor: Mapped[str] = mapped_column(sa.String(150))
+    actor: Mapped[str] = mapped_column(sa.Text)
     state: Mapped[RunState] = mapped_column(enum_column(RunState))
     message: Mapped[str | None] = mapped_column(sa.Text)
     fingerprint: Mapped[str | None] = mapped_column(sa.String(64))
@@ -81,12 +81,12 @@ class Change(Base):
     run_id: Mapped[int] = mapped_column(sa.ForeignKey("sync_runs.id"), index=True)
     kind: Mapped[ChangeKind] = mapped_column(enum_column(ChangeKind))
     state: Mapped[ChangeState] = mapped_column(enum_column(ChangeState), index=True)
-    tenant_id: Mapped[str | None] = mapped_column(sa.String(64))
+    tenant_id: Mapped[str | None] = mapped_column(sa.String(TENANT_ID_LENGTH))
     agreement_id: Mapped[int | None] = mapped_column(index=True)
     addition_id: Mapped[int | None]
     catalog_item_id: Mapped[int | None]
-    new_identifier: Mapped[str | None] = mapped_column(sa.String(120))
-    product_key: Mapped[str | None] = mapped_column(sa.String(120))
+    new_identifier: Mapped[str | None] = mapped_column(sa.Text)
+    product_key: Mapped[str | None] = mapped_column(sa.String(PRODUCT_KEY_LENGTH))
     product_name: Mapped[str | None] = mapped_column(sa.Text)
     before: Mapped[Decimal | None]
     after: Mapped[Decimal | None]
@@ -96,11 +96,11 @@ class Change(Base):
     sets_quantity: Mapped[bool] = mapped_column(default=True)
     reason: Mapped[str] = mapped_column(sa.Text)
     held: Mapped[str | None] = mapped_column(sa.Text)
-    group: Mapped[str | None] = mapped_column(sa.String(120))
+    group: Mapped[str | None] = mapped_column(sa.Text)
     sources: Mapped[list[Any]] = mapped_column(default=list)
     explanation: Mapped[list[Any]] = mapped_column(default=list)
     known_additions: Mapped[list[Any]] = mapped_column(default=list)
-    approved_by: Mapped[str | None] = mapped_column(sa.String(150))
+    approved_by: Mapped[str | None] = mapped_column(sa.Text)
     intended_at: Mapped[dt.datetime | None]
     settled_at: Mapped[dt.datetime | None]
     error: Mapped[str | None] = mapped_column(sa.Text)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, RoundedPrice
+from services.sync.model import PRODUCT_KEY_LENGTH, TENANT_ID_LENGTH
 
 
 class UsageReport(Base):
@@ -36,12 +37,12 @@ class UsageLine(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     report_id: Mapped[int] = mapped_column(sa.ForeignKey("usage_reports.id"), index=True)
-    tenant_id: Mapped[str | None] = mapped_column(sa.String(64), index=True)
-    product_key: Mapped[str] = mapped_column(sa.String(120))
+    tenant_id: Mapped[str | None] = mapped_column(sa.String(TENANT_ID_LENGTH), index=True)
+    product_key: Mapped[str] = mapped_column(sa.String(PRODUCT_KEY_LENGTH))
     product_name: Mapped[str] = mapped_column(sa.Text)
     quantity: Mapped[Decimal]
-    serial: Mapped[str | None] = mapped_column(sa.String(120))
+    serial: Mapped[str | None] = mapped_column(sa.Text)
     account_name: Mapped[str | None] = mapped_column(sa.Text)
-    order: Mapped[str | None] = mapped_column(sa.String(120))
+    order: Mapped[str | None] = mapped_column(sa.Text)
     unit_price: Mapped[Decimal | None] = mapped_column(RoundedPrice)
-    currency: Mapped[str | None] = mapped_column(sa.String(8))
+    currency: Mapped[str | None] = mapped_column(sa.Text)

@@ -41,12 +41,17 @@ def schema(engine: Engine) -> list[Any]:
     ]
 
 
-def same_type(_context: Any, _ours: Any, _theirs: Any, database: Any, model: Any) -> bool | None:
-    """Types of ours and enums by what they are in the database, as migrations write them."""
+def same_type(context: Any, _ours: Any, _theirs: Any, database: Any, model: Any) -> bool | None:
+    """Types of ours and enums by what they are in the database, as migrations write them.
+
+    SQLite keeps a text of any length whatever it is called; there its name is left as it was.
+    """
     if isinstance(model, sa.types.TypeDecorator):
         model = model.impl_instance
     if isinstance(model, sa.Enum):
         return not isinstance(database, sa.String) or database.length != model.length
+    if isinstance(model, sa.Text) and context.dialect.name == "sqlite":
+        return not isinstance(database, sa.String)
     if type(model) in (sa.BigInteger, sa.JSON, sa.DateTime):
         return not isinstance(database, type(model))
     return None  # the ordinary comparison

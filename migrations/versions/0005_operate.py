@@ -1,4 +1,4 @@
-"""Running unattended: slots, notices, second factors, tokens of the API.
+"""Running unattended: slots, notices, second factors, tokens of the API; texts of any length.
 
 Revision 0005, after 0004.
 """
@@ -10,6 +10,23 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+# Vendors' texts, and names made of several: nobody promises how long they are.
+TEXTS = {
+    "catalog_items": {"identifier": 120, "product_class": 40},
+    "companies": {"identifier": 160, "status": 80},
+    "agreements": {"status": 80},
+    "directory_refreshes": {"actor": 150},
+    "product_mappings": {"product_group": 40, "catalog_item_identifier": 120},
+    "tenant_mappings": {"billing_type": 20, "status": 20, "company_identifier": 160},
+    "staged_edits": {"catalog_item_identifier": 120},
+    "sync_runs": {"actor": 150},
+    "changes": {"new_identifier": 120, "group": 120, "approved_by": 150},
+    "usage_lines": {"serial": 120, "order": 120, "currency": 8},
+    "audit_events": {"actor": 150},
+}
+# Nothing is found by them, and an index of PostgreSQL takes 2,700 bytes at most.
+INDEXES = {"ix_catalog_items_identifier": "catalog_items", "ix_companies_identifier": "companies"}
 
 
 def upgrade() -> None:
@@ -109,8 +126,27 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("totp_last_step", sa.BigInteger(), nullable=True))
         batch_op.create_index("ix_users_subject", ["subject"], unique=True)
 
+    for index, table in INDEXES.items():
+        op.drop_index(index, table_name=table)
+    # SQLite keeps texts of any length already; it would have to write every table anew.
+    if op.get_bind().dialect.name == "postgresql":
+        for table, columns in TEXTS.items():
+            for column, length in columns.items():
+                op.alter_column(
+                    table, column, type_=sa.Text(), existing_type=sa.String(length=length)
+                )
+
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for table, columns in TEXTS.items():
+            for column, length in columns.items():
+                op.alter_column(
+                    table, column, type_=sa.String(length=length), existing_type=sa.Text()
+                )
+    for index, table in INDEXES.items():
+        op.create_index(index, table, ["identifier"])
+
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.drop_index("ix_users_subject")
         batch_op.drop_column("totp_last_step")

@@ -24,7 +24,13 @@ from services.clients.errors import (
 )
 from services.clients.http import Reply, Transport
 from services.clients.payload import LenientDay, Money, Text, Wire, parse_number, read_as
-from services.sync.model import Firewall, Tenant, UsageLine
+from services.sync.model import (
+    PRODUCT_KEY_LENGTH,
+    TENANT_ID_LENGTH,
+    Firewall,
+    Tenant,
+    UsageLine,
+)
 
 VENDOR = "Sophos"
 
@@ -169,10 +175,11 @@ class LicenceList(Wire):
 
 
 def to_tenant(raw: object) -> Tenant:
-    """A customer. Raises UnexpectedResponse for one without an id."""
+    """A customer. Raises UnexpectedResponse for one without an id, or with an endless one."""
     wire = read_as(_Tenant, raw, vendor=VENDOR, what="a customer")
     if wire.id is None:
         raise _untrusted("a customer without an id")
+    _refuse_long(wire.id, TENANT_ID_LENGTH, "a customer", "id")
     name = wire.name or wire.show_as or wire.id
     return Tenant(wire.id, name, billing_type=wire.billing_type, status=wire.status)
 
@@ -180,13 +187,16 @@ def to_tenant(raw: object) -> Tenant:
 def to_usage_line(raw: object) -> UsageLine:
     """One line of the billing report. Raises UnexpectedResponse naming the order.
 
-    Refused are a line without a product and a quantity that is not a number. Impossible dates
-    stand in Sophos' own examples, so they are read as None.
+    Refused are a line without a product, a quantity that is not a number, and keys too long to be
+    kept. Impossible dates stand in Sophos' own examples, so they are read as None.
     """
-    wire = read_as(_Line, raw, vendor=VENDOR, what=f"a usage line ({_order_of(raw)})")
+    what = f"a usage line ({_order_of(raw)})"
+    wire = read_as(_Line, raw, vendor=VENDOR, what=what)
     key = wire.product_code or wire.sku
     if key is None:
-        raise _untrusted(f"a usage line ({_order_of(raw)}) with neither productCode nor sku")
+        raise _untrusted(f"{what} with neither productCode nor sku")
+    _refuse_long(key, PRODUCT_KEY_LENGTH, what, "productCode or sku")
+    _refuse_long(wire.account_id or "", TENANT_ID_LENGTH, what, "accountId")
     return UsageLine(
         tenant_id=wire.account_id,
         product_key=key,
@@ -285,6 +295,11 @@ def _order_of(raw: object) -> str:
     parts = (fields.get("orderNumber"), fields.get("orderLineItemNumber"))
     order = "/".join(clean_text(str(part), limit=60) for part in parts if part is not None)
     return f"order {order}" if order else "without an order number"
+
+
+def _refuse_long(key: str, most: int, what: str, field: str) -> None:
+    if len(key) > most:
+        raise _untrusted(f"{what} with {len(key)} characters as its {field}, of at most {most}")
 
 
 def _untrusted(what: str) -> UnexpectedResponse:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
-from models import ChangeState
+from models import SERIAL_LENGTH, ChangeState
 from services import audit
 from services.sync.model import FindingKind
 from services.tenants.tenant_mappings import Author, MappingError, NoSuchCustomerError, customer
@@ -270,6 +270,12 @@ def assign(session: Session, serial: str, tenant_id: str, author: Author) -> Non
     if not _was_billed(session, serial):
         raise MappingError(
             "serial", f"Sophos has billed no device {serial[:120]}. Nothing was saved."
+        )
+    if len(serial) > SERIAL_LENGTH:
+        raise MappingError(
+            "serial",
+            f"The serial number {serial[:40]}... is longer than {SERIAL_LENGTH} characters, so it "
+            "cannot be assigned here. Nothing was saved; assign the device in Sophos Central.",
         )
     row = session.get(models.SerialAssignment, serial)
     before = {"customer": row.tenant_id} if row else None

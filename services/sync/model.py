@@ -18,6 +18,8 @@ from typing import NamedTuple
 from services.sync.rules import Rules
 
 _MONTH_PATTERN = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+TENANT_ID_LENGTH, PRODUCT_KEY_LENGTH = 64, 120
+"""The most characters of a key. A longer one is refused: cut short, it could be another's."""
 
 
 class Month(NamedTuple):
