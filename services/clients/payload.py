@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from services.clients.errors import UnexpectedResponse
 
 _LARGEST = Decimal(10) ** 12
+_LARGEST_ID = 2**31 - 1
+"""Record ids are int32 by ConnectWise's specification, and so are our columns."""
 _DATE = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII
 )
@@ -71,7 +73,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _id(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ID:
         raise ValueError("not a record id")
     return value
 

@@ -4,8 +4,9 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from services.clients.payload import decode_json, parse_day, parse_money, parse_number
+from services.clients.payload import RecordId, decode_json, parse_day, parse_money, parse_number
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,11 @@ def test_what_is_not_a_sensible_number_is_refused(value: object) -> None:
 
 def test_a_zero_with_a_huge_exponent_is_just_zero() -> None:
     assert str(parse_number(Decimal("0e999999"))) == "0"
+
+
+def test_a_record_id_fits_into_every_database() -> None:
+    ids: TypeAdapter[int] = TypeAdapter(RecordId)
+    assert ids.validate_python(2**31 - 1) == 2**31 - 1
+    for value in (2**31, 2**63, 0, -1, True, "7", 7.0):
+        with pytest.raises(ValidationError):
+            ids.validate_python(value)

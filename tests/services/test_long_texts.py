@@ -1,4 +1,4 @@
-"""Vendors' texts have any length: PostgreSQL keeps each, like SQLite, or both refuse it in words."""
+"""Vendors' texts have any length: both databases keep each, or both refuse it in words."""
 
 from __future__ import annotations
 
