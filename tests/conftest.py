@@ -6,10 +6,14 @@ import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy.engine import Engine
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,6 +63,17 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
     with engine_at(fresh_url(tmp_path)) as made:
         yield made
+
+
+@pytest.fixture
+def postgres() -> Server:
+    """A real server, whatever the other tests run on; skips where none is installed."""
+    from tests.databases import server
+    from tests.postgres import programs
+
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    return server()
 
 
 @pytest.fixture

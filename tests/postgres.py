@@ -1,4 +1,7 @@
-"""A throw-away PostgreSQL from the installed programs: nothing of it survives the tests."""
+"""A throw-away PostgreSQL from the installed programs: nothing of it survives the tests.
+
+Not even when they are killed: a small process waits for their end, and clears away then.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ QUICK = {
 }
 
 _ROOM = 2 << 30
+_CLEAR_AWAY = 'cat > /dev/null; "$1/pg_ctl" stop -s -m immediate -D "$2/data"; rm -rf "$2"'
+"""Standard input ends when nobody holds its other end any more, whatever became of them."""
 
 
 def programs() -> Path | None:
@@ -54,6 +59,7 @@ class Server:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    watcher: subprocess.Popen[bytes]
 
     @classmethod
     def start(cls) -> Server:
@@ -65,13 +71,14 @@ class Server:
         account = _account()
         if account:
             shutil.chown(folder, account["user"], account["group"])
+        watcher = _watcher(bin_folder, folder)
         subprocess.run(
             [bin_folder / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust",
              "-E", "UTF8", "--locale=C", "--no-sync"],
             check=True, stdout=subprocess.DEVNULL, cwd=folder, **account,
         )  # fmt: skip
         port = free_port()
-        server = cls(folder, port, _launched(folder, port))
+        server = cls(folder, port, _launched(folder, port), watcher)
         server._wait()
         return server
 
@@ -113,6 +120,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.watcher.communicate()
 
     def _engine(self, database: str) -> Engine:
         return sa.create_engine(
@@ -142,6 +150,15 @@ def _launched(folder: Path, port: int) -> subprocess.Popen[bytes]:
             [bin_folder / "postgres", "-D", folder / "data", "-p", str(port), *options],
             stdout=log, stderr=log, cwd=folder, **_account(),
         )  # fmt: skip
+
+
+def _watcher(bin_folder: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that what ends the tests does not end it too."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _CLEAR_AWAY, "watcher", bin_folder, folder],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd="/", start_new_session=True, **_account(),
+    )  # fmt: skip
 
 
 def _quickest() -> str | None:

@@ -27,22 +27,13 @@ from services.settings import AppSettings, Schedule, store_settings
 from tests.faults import harness
 from tests.faults.harness import Installation
 from tests.faults.test_crash import ROOT, _environment
-from tests.postgres import Server, free_port, programs
+from tests.postgres import Server, free_port
 
 pytestmark = pytest.mark.slow
 BEGAN = dt.datetime(2026, 3, 26, 12, 0, tzinfo=dt.UTC)
 DAY_LASTS = 0.6
 """Seconds. The nights of the clock changes of Berlin lie within what the tests live through."""
 BEAT_HERE = 0.05
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
-    made = Server.start()
-    yield made
-    made.stop()
 
 
 @dataclass

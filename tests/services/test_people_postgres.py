@@ -24,22 +24,13 @@ from services.people.sign_in import accept, begin_session, begin_waiting, check_
 from services.people.throttle import ThrottledError
 from services.people.users import change_role, delete_user
 from services.secrets import Vault
-from tests.postgres import Server, programs
+from tests.postgres import Server
 from tests.services.test_identity import provider_of
 
 pytestmark = pytest.mark.slow
 GOOD, HERE = "correct horse battery", "203.0.113.7"
 Open = Callable[[], Session]
 T = TypeVar("T")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
-    made = Server.start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture
