@@ -193,7 +193,8 @@ def _impatient(engine: Engine) -> Engine:
         address = f"file:{quote(str(engine.url.database))}?mode=rw"
         connect = functools.partial(sqlite3.connect, address, uri=True, timeout=PATIENCE)
         return sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    limits = f"-c statement_timeout={PATIENCE}s -c lock_timeout={PATIENCE}s"
+    given = engine.url.query.get("options", "")  # of which the last one of a name counts
+    limits = f"{given} -c statement_timeout={PATIENCE}s -c lock_timeout={PATIENCE}s"
     return sa.create_engine(
         engine.url,
         poolclass=NullPool,
