@@ -25,7 +25,7 @@ from wtforms import StringField
 from blueprints.access import requires
 from blueprints.downloads import pieces
 from blueprints.htmx import render
-from blueprints.support import actor, installation, writing
+from blueprints.support import actor, installation, reading, writing
 from blueprints.uploads import SpoolingRequest
 from models import Role
 from services import audit
@@ -45,6 +45,7 @@ from services.upkeep.backup_files import (
     ready,
     upload_place,
 )
+from services.upkeep.housekeeping import backup_state
 
 blueprint = Blueprint("backup", __name__, url_prefix="/settings/backup")
 
@@ -193,12 +194,15 @@ def _told(done: Restored) -> list[str]:
 def _page(form: UploadForm, *, status: int = 200) -> Response:
     here = installation()
     found = kept(here.backups)
+    with reading() as database:
+        state = backup_state(database)
     return render(
         "backup/index.html",
         fragment="backup/_index.html",
         status=status,
         form=form,
         backups=found,
+        state=state,
         newest=next((each.at for each in found if each.kind is Kind.DAILY), None),
         now=here.now(),
         settings=here.settings().backups,

@@ -15,6 +15,7 @@ from models import Role
 from services.monitoring import findings, overview
 from services.monitoring.notifications import undelivered
 from services.scheduling.schedule_state import state as scheduler_state
+from services.upkeep.housekeeping import backup_state
 
 blueprint = Blueprint("overview", __name__)
 
@@ -29,6 +30,7 @@ def index() -> Response:
             "last": overview.last_run(session),
             "usage": overview.usage_by_month(session),
             "undelivered": undelivered(session, installation().now()),
+            "backup": backup_state(session),
             "scheduler": scheduler_state(session, installation().settings(), installation().now()),
         }
     context["chart"] = bars([(each.month, each.quantity) for each in context["usage"]])

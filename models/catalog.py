@@ -35,3 +35,5 @@ class Marker(Base):
     name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     number: Mapped[int] = mapped_column(default=0)
     at: Mapped[dt.datetime]
+    note: Mapped[str | None] = mapped_column(sa.Text)
+    """What there is to say about it, in words."""

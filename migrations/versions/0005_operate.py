@@ -126,6 +126,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("totp_last_step", sa.BigInteger(), nullable=True))
         batch_op.create_index("ix_users_subject", ["subject"], unique=True)
 
+    with op.batch_alter_table("markers", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("note", sa.Text(), nullable=True))
+
     for index, table in INDEXES.items():
         op.drop_index(index, table_name=table)
     # SQLite keeps texts of any length already; it would have to write every table anew.
@@ -146,6 +149,9 @@ def downgrade() -> None:
                 )
     for index, table in INDEXES.items():
         op.create_index(index, table, ["identifier"])
+
+    with op.batch_alter_table("markers", schema=None) as batch_op:
+        batch_op.drop_column("note")
 
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.drop_index("ix_users_subject")

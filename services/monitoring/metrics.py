@@ -25,6 +25,7 @@ from services.installation import Installation
 from services.monitoring.health import HEARTBEAT, last_good_run
 from services.sync.model import FindingKind
 from services.tenants.tenant_status import last_planned_run
+from services.upkeep.housekeeping import backup_state
 
 
 class VendorCalls(Collector):
@@ -112,6 +113,12 @@ def _read(session: Session) -> Iterator[Metric]:
         "tallybridge_scheduler_heartbeat_timestamp_seconds",
         "When the scheduler last gave a sign of life.",
         marker.at.timestamp() if marker else None,
+    )
+    backup = backup_state(session)
+    yield _gauge(
+        "tallybridge_last_backup_timestamp_seconds",
+        "When the last daily backup was made.",
+        backup.good_at.timestamp() if backup.good_at else None,
     )
 
 

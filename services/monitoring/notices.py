@@ -22,6 +22,7 @@ from services.scheduling.schedule import instant_in_words
 from services.settings import AppSettings
 from services.sync.words import seats
 from services.tenants.tenant_status import last_planned_run
+from services.upkeep.housekeeping import backup_state
 
 CREDENTIAL_MONTHS = 36
 """Sophos' credentials expire so many months after they were made."""
@@ -47,6 +48,7 @@ KINDS = {
     "unmapped_customer": Kind("Customers that are not billed", "unmapped"),
     "no_good_run": Kind("No good run for long", "no_good_run"),
     "credential": Kind("The Sophos credential", "credential"),
+    "backup": Kind("The daily backup", "backup"),
 }
 
 
@@ -93,6 +95,7 @@ def due(session: Session, settings: AppSettings, now: dt.datetime) -> list[Due]:
         *_unmapped(session),
         *_no_good_run(session, settings, since, now),
         *_credential(session, settings, now),
+        *_backup(session, settings, max(since, now - NEWS_FOR)),
     ]
     on = told_kinds(settings)
     return [each for each in found if each.kind in on]
@@ -278,6 +281,31 @@ def months_later(day: dt.date, months: int) -> dt.date:
         except ValueError:
             continue
     raise ValueError(day)
+
+
+# --- the backup ---------------------------------------------------------------------------------
+
+
+def _backup(session: Session, settings: AppSettings, since: dt.datetime) -> Iterator[Due]:
+    """That it fails, once for all its tries; and that it works again, to who was told so."""
+    found = backup_state(session)
+    if found.failed_at is None or not settings.backups.daily:
+        return
+    good = instant_in_words(found.good_at, settings.timezone) if found.good_at else None
+    key = f"backup-failed {found.failed_at.isoformat()}"
+    if found.failing:
+        began = instant_in_words(found.failed_at, settings.timezone)
+        last = f"The last one is of {good}." if good else "There is none yet."
+        text = f"The daily backup fails since {began}. {last} Settings > Backup says why."
+        yield Due("backup", key, text)
+    elif found.good_at and found.good_at >= since and _was_kept(session, key):
+        text = f"The daily backup works again: one was made {good}."
+        yield Due("backup", f"backup-mended {found.failed_at.isoformat()}", text)
+
+
+def _was_kept(session: Session, key: str) -> bool:
+    notice = models.Notice
+    return session.scalar(sa.select(notice.id).where(notice.key == key)) is not None
 
 
 def grouped(notices: Iterable[models.Notice]) -> dict[str, list[models.Notice]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import zoneinfo
+from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 import models
 from services.database import AlreadyLockedError, DatabaseUnusableError, exclusive, head
@@ -19,9 +21,37 @@ logger = logging.getLogger("tallybridge.housekeeping")
 
 BACKUP, PURGE = "daily backup", "daily purge"
 """The markers that say when each was done last."""
+FAILED = "daily backup failed"
+"""The marker of a backup that fails: since when, how often it was tried (0: it works), and why."""
 _TRY_AGAIN = dt.timedelta(hours=1)
 _failed: dict[str, dt.datetime] = {}
 """When a backup failed, by the database: known to this process only."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupState:
+    """The daily backup: the last good one, and when it began to fail last.
+
+    `failures` counts since then, and is 0 when it works again; `reason` is a sentence.
+    """
+
+    good_at: dt.datetime | None = None
+    failed_at: dt.datetime | None = None
+    failures: int = 0
+    reason: str = ""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last try failed."""
+        return self.failures > 0
+
+
+def backup_state(session: Session) -> BackupState:
+    """How the daily backup is, whether it is switched on or not."""
+    good, failed = session.get(models.Marker, BACKUP), session.get(models.Marker, FAILED)
+    if failed is None:
+        return BackupState(good.at if good else None)
+    return BackupState(good.at if good else None, failed.at, failed.number, failed.note or "")
 
 
 def housekeeping(installation: Installation, now: dt.datetime) -> list[str]:
@@ -30,14 +60,15 @@ def housekeeping(installation: Installation, now: dt.datetime) -> list[str]:
     Cheap when nothing is due, so it may be called every minute, by several processes too. What
     failed is tried again an hour later. First the backup, then what is too old is removed.
     """
+    told: list[str] = []
     try:
         with exclusive(installation.engine, "housekeeping"):
-            told = [*_backup(installation, now), *_purge(installation, now)]
+            for work in (_backup, _purge):
+                for sentence in work(installation, now):
+                    logger.info("%s", sentence)
+                    told.append(sentence)
     except (AlreadyLockedError, sa.exc.OperationalError, OSError) as error:
         logger.info("housekeeping waits: %s", error)
-        return []
-    for sentence in told:
-        logger.info("%s", sentence)
     return told
 
 
@@ -56,10 +87,35 @@ def _backup(installation: Installation, now: dt.datetime) -> list[str]:
         )
     except (BackupError, DatabaseUnusableError, OSError) as error:
         _failed[str(installation.engine.url)] = now
+        _note_failure(installation, str(error), now)
         return [f"The daily backup could not be made: {error} It is tried again in an hour."]
     _failed.pop(str(installation.engine.url), None)
     _did(installation, BACKUP, now)
+    _note_success(installation)
     return [f"The daily backup was made: {file}."]
+
+
+def _note_failure(installation: Installation, reason: str, now: dt.datetime) -> None:
+    """Where people look. A full volume may refuse even that; the log has it in any case."""
+    try:
+        with installation.session() as session, session.begin():
+            marker = session.get(models.Marker, FAILED)
+            if marker is None:
+                marker = models.Marker(name=FAILED, number=0)
+                session.add(marker)
+            if not marker.number:
+                marker.at = now
+            marker.number += 1
+            marker.note = reason
+    except sa.exc.SQLAlchemyError as error:
+        logger.warning("the failed backup could not be noted: %s", type(error).__name__)
+
+
+def _note_success(installation: Installation) -> None:
+    with installation.session() as session, session.begin():
+        marker = session.get(models.Marker, FAILED)
+        if marker is not None:
+            marker.number = 0
 
 
 def _purge(installation: Installation, now: dt.datetime) -> list[str]:

@@ -314,7 +314,7 @@ def test_what_is_switched_off_is_not_told(here: Installation, receiver: Receiver
     target(here, receiver.url)
     usage(here)
     add(here, run_row(state=RunState.FAILED), held(1, 10))
-    off = dict.fromkeys(("run_failed", "held", "unmapped", "no_good_run", "credential"), False)
+    off = dict.fromkeys((kind.setting for kind in notices.KINDS.values()), False)
     assert told(here, using=settings(**off)) == []
     assert len(told(here, using=settings(**{**off, "held": True}))) == 1
 

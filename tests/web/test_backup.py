@@ -19,6 +19,7 @@ from services.database import exclusive, head
 from services.installation import Installation
 from services.upkeep.archive import BackupError
 from services.upkeep.backup_files import Kind, automatic, kept
+from services.upkeep.housekeeping import housekeeping
 from services.upkeep.keys import new_key
 from tests.web.client import PASSWORD, Client, page_of
 from tests.web.world import NOW, Clock, installation_of
@@ -280,3 +281,27 @@ def test_retention_is_set_by_an_administrator(
     assert here.settings() == settings
     assert "36" in viewer.page(form).one("main").text
     assert "The daily backup is switched off" in admin.page(PAGE).one("main").text
+
+
+def test_a_backup_that_fails_is_said_on_the_overview_and_here(
+    admin: Client, viewer: Client, here: Installation, clock: Clock
+) -> None:
+    housekeeping(here, here.now())
+    clock.forward(days=1)
+    good = here.backups.rename(here.backups.with_name("good"))
+    here.backups.write_text("in the way")
+    housekeeping(here, here.now())
+    for client, name, links in ((admin, "admin", 1), (viewer, "viewer", 0)):
+        client.sign_in(name)
+        main = client.page("/").one("main")
+        text = main.text
+        assert len(main.all("a", href=PAGE)) == links
+        assert "The daily backup fails since" in text
+        assert "cannot be made: File exists" in text
+    here.backups.unlink()
+    good.rename(here.backups)
+    assert "The daily backup fails since" in admin.page(PAGE).one("main").text
+    clock.forward(hours=2)
+    housekeeping(here, here.now())
+    for address in ("/", PAGE):
+        assert "daily backup fails" not in admin.page(address).one("main").text

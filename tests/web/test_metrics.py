@@ -20,6 +20,7 @@ from sandbox import Sandbox
 from services.monitoring.health import HEARTBEAT
 from services.monitoring.metrics import VendorCalls
 from services.runs import sync_runs
+from services.upkeep.housekeeping import BACKUP
 from tests.web.world import NOW, installation_of
 
 Make = Callable[..., Flask]
@@ -79,7 +80,7 @@ def test_it_is_openmetrics_for_who_asks_so(app: Flask) -> None:
 def test_the_names_follow_the_conventions(app: Flask) -> None:
     families = scraped(app)
     ours = {name: f for name, f in families.items() if name.startswith("tallybridge_")}
-    assert len(ours) == 13
+    assert len(ours) == 14
     for name, family in ours.items():
         assert family.documentation.endswith("."), name
         assert name == name.lower()
@@ -93,6 +94,7 @@ def test_the_names_follow_the_conventions(app: Flask) -> None:
 def test_the_numbers_are_those_of_the_database(app: Flask) -> None:
     with installation_of(app).session() as session, session.begin():
         session.add(models.Marker(name=HEARTBEAT, at=NOW))
+        session.add(models.Marker(name=BACKUP, at=NOW))
     families = scraped(app)
     with installation_of(app).reading() as session:
         states = Counter(session.scalars(sa.select(models.Change.state)))
@@ -103,6 +105,7 @@ def test_the_numbers_are_those_of_the_database(app: Flask) -> None:
     assert value(families, "tallybridge_last_successful_run_timestamp_seconds") == NOW.timestamp()
     assert value(families, "tallybridge_last_run_duration_seconds") == 0
     assert value(families, "tallybridge_scheduler_heartbeat_timestamp_seconds") == NOW.timestamp()
+    assert value(families, "tallybridge_last_backup_timestamp_seconds") == NOW.timestamp()
     for state, count in states.items():
         assert value(families, "tallybridge_newest_plan_changes", state=state.value) == count
     assert value(families, "tallybridge_held_changes") == held > 0
