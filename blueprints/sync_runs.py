@@ -19,6 +19,7 @@ from blueprints.sync_runs_forms import Decision, StartForm, change_filters, page
 from models import ChangeState, Role, RunState
 from services.runs import approvals, exports, run_changes, run_pages, sync_runs
 from services.runs.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
+from services.runs.reversal import why_no_way_back
 from services.runs.sync_runs import RunRefusedError
 from services.runs.undo_outlook import undo_outlook
 from services.scheduling.schedule_state import state as scheduler_state
@@ -236,6 +237,7 @@ def _undo(run_id: int, *, error: str | None = None, status: int = 200) -> Respon
             status=status,
             line=_line(session, run_id),
             outlook=undo_outlook(session, run_id),
+            no_way_back=why_no_way_back(session, run_id),
             undone_by=run_pages.undone_by(session, run_id),
             error=error,
             key=secrets.token_urlsafe(12),

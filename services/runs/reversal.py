@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 import models
-from models import ChangeState
+from models import OPEN_INTENTS, ChangeState
 from services.context import SyncContext
 from services.runs.gather import owned_additions, read_additions
+from services.runs.run_pages import details_removed
 from services.settings import load_settings
 from services.sync.model import (
     Addition,
@@ -24,6 +26,25 @@ from services.sync.model import (
     Situation,
 )
 from services.sync.words import number
+
+
+def why_no_way_back(session: Session, run_id: int) -> str | None:
+    """A sentence why there is nothing of a run that could be undone; None when there may be.
+
+    What it is not known of yet whether it was written is settled before the way back is planned.
+    """
+    run = session.get(models.SyncRun, run_id)
+    if run is None:
+        return f"There is no run {run_id}."
+    written = models.Change.state.in_((ChangeState.APPLIED, *OPEN_INTENTS))
+    if session.scalar(sa.select(sa.exists().where(models.Change.run_id == run_id, written))):
+        return None
+    if details_removed(run):
+        return (
+            f"Run {run_id} cannot be undone: what it changed is not known any more, because its "
+            "changes were removed as the retention settings say. Correct mappings and run again."
+        )
+    return f"Run {run_id} wrote nothing, so there is nothing to undo."
 
 
 def plan_reversal(context: SyncContext, run_id: int) -> tuple[Situation, Plan]:

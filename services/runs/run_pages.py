@@ -20,6 +20,9 @@ RUNS_A_PAGE = 25
 _MONTHS_OFFERED = 12
 _FAILED = (ChangeState.FAILED, *OPEN_INTENTS)
 
+DETAILS_REMOVED = "Its changes and findings were removed on "
+"""How what retention adds to the message of an old run begins."""
+
 RUN_STATES: Mapping[RunState, tuple[str, str]] = {
     RunState.RUNNING: ("info", "running"),
     RunState.PLANNED: ("info", "planned only"),
@@ -81,9 +84,19 @@ class RunLine:
         return sum(self.counts.values())
 
     @property
+    def details_removed(self) -> bool:
+        """Whether there were changes once that are not kept any more."""
+        return details_removed(self.run)
+
+    @property
     def duration(self) -> str:
         """How long it took, or takes so far."""
         return took((self.run.ended_at or self.now) - self.run.started_at)
+
+
+def details_removed(run: models.SyncRun) -> bool:
+    """Whether the changes and findings of a run were removed, so that none are left to look at."""
+    return DETAILS_REMOVED in (run.message or "")
 
 
 def list_runs(session: Session, *, page: int, now: dt.datetime) -> Page[RunLine]:

@@ -192,8 +192,8 @@ def _begun(
     """A run of its own: lock, mark those that died, store that it runs, and how it failed."""
     with _locked(context) as guarded:
         with context.session() as session:
-            if undo_of is not None and session.get(models.SyncRun, undo_of) is None:
-                raise RunRefusedError(f"There is no run {undo_of}. Nothing was changed.")
+            if undo_of is not None and (why := reversal.why_no_way_back(session, undo_of)):
+                raise RunRefusedError(f"{why} Nothing was changed.")
         run_id, notes = _claim(context, month, undo_of)
         begun = _Begun(guarded, run_id, notes)
         with _failing_into(context, run_id, begun):

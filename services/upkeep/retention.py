@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 import models
 from models import OPEN_INTENTS, ChangeState, RunState
 from services.database import exclusive
+from services.runs.run_pages import DETAILS_REMOVED
 from services.settings import Retention
 
 RUNS_ALWAYS_KEPT = 10
@@ -27,7 +28,6 @@ SHORT_LIVED = dt.timedelta(days=30)
 TOLD = dt.timedelta(days=400)
 """Slots that are over and notices that were sent: longer than any of them can come again."""
 _REFRESHES_KEPT = 50
-_PURGED = "Its changes and findings were removed on {day}, as old as the retention settings say."
 _NO_DIGEST = ""
 
 
@@ -74,7 +74,7 @@ def _purge_runs(engine: Engine, months: int | None, now: dt.datetime, done: Purg
             done.changes += _deleted(session, models.Change, models.Change.run_id == run_id)
             _deleted(session, models.Finding, models.Finding.run_id == run_id)
             run = session.get_one(models.SyncRun, run_id)
-            told = _PURGED.format(day=now.date())
+            told = f"{DETAILS_REMOVED}{now.date()}, as old as the retention settings say."
             run.message = f"{run.message} {told}" if run.message else told
             run.report_id = None  # without its changes it proves no more that all of it was written
             done.runs += 1

@@ -8,6 +8,8 @@ import pytest
 
 from sandbox import Fault, Sandbox
 from tests.cli.installation import Answer, Installation, refused
+from tests.databases import make_engine
+from tests.purging import remove_details
 
 RECORDED = ("sync_runs", "changes", "findings", "usage_reports", "usage_lines")
 
@@ -249,6 +251,24 @@ def test_undo_of_what_is_not_there(ready: Installation) -> None:
         refused(ready.call("sync", "undo", "99"), "There is no run 99. Nothing was changed.")
     with ready.unchanged():
         refused(ready.call("sync", "undo", "-1"), "No such option", code=2)
+
+
+def test_undo_of_what_is_not_kept_any_more_is_refused(ready: Installation) -> None:
+    engine = make_engine(ready.url)
+    remove_details(engine, 1)
+    engine.dispose()
+    with ready.unchanged():
+        refused(ready.call("sync", "undo", "1"), "its changes were removed as the retention")
+    with ready.unchanged():
+        answer = ready.call("sync", "undo", "1", "--json")
+    assert answer.code == 1
+    assert "Nothing was changed." in answer.json["error"]
+
+
+def test_undo_of_a_run_that_wrote_nothing_is_refused(ready: Installation) -> None:
+    assert ready.call("sync", "plan").code == 0
+    with ready.unchanged():
+        refused(ready.call("sync", "undo", "2"), "Run 2 wrote nothing, so there is nothing to undo")
 
 
 def test_undo_says_what_it_cannot_undo(ready: Installation, sandbox: Sandbox) -> None:

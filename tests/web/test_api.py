@@ -16,6 +16,7 @@ from models import ChangeState, RunState
 from sandbox import Fault, Sandbox
 from services.monitoring.findings import open_findings
 from services.runs.documents import load_run, run_document
+from tests.purging import remove_details
 from tests.web.api_client import PREFIX, Api, api_of, token_of
 from tests.web.client import Client
 from tests.web.test_sync_runs import change, count_runs, held, run, wait
@@ -286,6 +287,16 @@ def test_undo_plans_the_way_back(app: Flask, caller: Api, sandbox: Sandbox) -> N
     assert caller.get("/plans")["items"][0]["undo_of"] == 1
     assert not sandbox.log.writes(), "a person or program approves it first"
     assert begun(caller("POST", "/runs/1/undo", json={})) == number + 1, "an empty object is none"
+
+
+def test_undo_of_what_is_not_kept_any_more_is_a_problem(app: Flask, caller: Api) -> None:
+    remove_details(installation_of(app).engine, 1)
+    before = count_runs(app)
+    response = caller.post("/runs/1/undo")
+    assert response.status_code == 409
+    assert response.mimetype == "application/problem+json"
+    assert "its changes were removed as the retention settings say" in response.json["detail"]
+    assert count_runs(app) == before
 
 
 def test_undo_takes_no_body(caller: Api) -> None:

@@ -14,6 +14,7 @@ import models
 from models import ChangeState, RunState
 from sandbox import Fault, Sandbox
 from services.runs.jobs import Recorder
+from tests.purging import remove_details
 from tests.web.client import Client, page_of
 from tests.web.world import installation_of
 
@@ -432,6 +433,24 @@ def test_what_cannot_be_undone_is_said(app: Flask, operator: Client) -> None:
     page = operator.page("/runs/1/undo").text
     assert "Nothing of run 1 can be undone" in page
     assert "a cancelled addition is not opened again" in page
+
+
+def test_what_is_not_kept_any_more_cannot_be_undone(app: Flask, operator: Client) -> None:
+    remove_details(installation_of(app).engine, 1)
+    before = count_runs(app)
+    page = operator.page("/runs/1")
+    assert "changes and findings were removed on" in page.text
+    assert not page.all("a", href="/runs/1/undo")
+    assert (
+        "its changes were removed as the retention settings say"
+        in operator.page("/runs/1/undo").one("main").text
+    )
+    answer = operator.post("/runs/1/undo")
+    assert answer.status_code == 409
+    said = page_of(answer).one("main").text
+    assert said.count("its changes were removed as the retention settings say") == 1
+    assert "Nothing was changed." in said
+    assert count_runs(app) == before
 
 
 # --- roles --------------------------------------------------------------------------------------
