@@ -296,7 +296,7 @@ def _backup(session: Session, settings: AppSettings, since: dt.datetime) -> Iter
     if found.failing:
         began = instant_in_words(found.failed_at, settings.timezone)
         last = f"The last one is of {good}." if good else "There is none yet."
-        text = f"The daily backup fails since {began}. {last} Settings > Backup says why."
+        text = f"The daily backup has failed since {began}. {last} Settings > Backup says why."
         yield Due("backup", key, text)
     elif found.good_at and found.good_at >= since and _was_kept(session, key):
         text = f"The daily backup works again: one was made {good}."

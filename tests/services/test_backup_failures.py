@@ -50,7 +50,7 @@ def test_told_once_and_again_when_it_works(here: Installation, receiver: Receive
     for hours in range(0, 60, 2):
         [said] = [s for s in day_of(here, NOW + hours * HOUR) if "backup" in s]
         assert "could not be made" in said
-    assert "The daily backup fails since Sun 22 Nov 2026 09:30 (UTC)." in message(receiver)
+    assert "The daily backup has failed since Sun 22 Nov 2026 09:30 (UTC)." in message(receiver)
     assert "The last one is of Sat 21 Nov 2026 09:30 (UTC)." in message(receiver)
     assert str(here.config.data_dir) not in message(receiver), "a chat need not know our paths"
     with here.reading() as session:
@@ -70,7 +70,8 @@ def test_told_once_and_again_when_it_works(here: Installation, receiver: Receive
     good = here.backups.rename(here.backups.with_name("good"))
     in_the_way(here)
     day_of(here, NOW + 8 * DAY)
-    assert "The daily backup fails since Mon 30 Nov" in message(receiver), "another failure is news"
+    # Another failure is news.
+    assert "The daily backup has failed since Mon 30 Nov" in message(receiver)
 
 
 def test_a_full_volume(
@@ -82,7 +83,7 @@ def test_a_full_volume(
     target(here, receiver.url)
     monkeypatch.setattr("services.upkeep.backup.tempfile.mkstemp", full)
     day_of(here, NOW)
-    assert "fails since" in message(receiver)
+    assert "has failed since" in message(receiver)
     assert "There is none yet." in message(receiver)
     with here.reading() as session:
         assert "No space left on device" in backup_state(session).reason

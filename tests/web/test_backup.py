@@ -296,12 +296,12 @@ def test_a_backup_that_fails_is_said_on_the_overview_and_here(
         main = client.page("/").one("main")
         text = main.text
         assert len(main.all("a", href=PAGE)) == links
-        assert "The daily backup fails since" in text
+        assert "The daily backup has failed since" in text
         assert "cannot be made: File exists" in text
     here.backups.unlink()
     good.rename(here.backups)
-    assert "The daily backup fails since" in admin.page(PAGE).one("main").text
+    assert "The daily backup has failed since" in admin.page(PAGE).one("main").text
     clock.forward(hours=2)
     housekeeping(here, here.now())
     for address in ("/", PAGE):
-        assert "daily backup fails" not in admin.page(address).one("main").text
+        assert "daily backup has failed" not in admin.page(address).one("main").text
