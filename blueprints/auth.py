@@ -31,6 +31,7 @@ from services.people.sign_in import (
     end_session,
     find_waiting,
 )
+from services.people.sign_in_events import Way, signed_in
 
 blueprint = Blueprint("auth", __name__)
 
@@ -108,6 +109,7 @@ def _sign_in(form: SignInForm) -> bool:
             return False
         _leave(session)
         if user.totp_since is None:
+            signed_in(session, user, Way.PASSWORD, address=request.remote_addr or "", now=now)
             enter(begin_session(session, user, now=now), user)
         else:
             cookie.clear()

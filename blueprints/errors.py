@@ -7,7 +7,7 @@ import logging
 import math
 from http import HTTPStatus
 
-from flask import Flask, Response, make_response, render_template
+from flask import Flask, Response, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DatabaseError, OperationalError
 from werkzeug.exceptions import HTTPException
@@ -67,6 +67,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _throttled(error: ThrottledError) -> Response:
     """Says when to come back; what was sent was not looked at."""
+    logger.warning("too many failed attempts", extra={"address": request.remote_addr})
     seconds = math.ceil(error.wait.total_seconds())
     minutes = math.ceil(seconds / 60)
     span = "a minute" if minutes <= 1 else f"{minutes} minutes"

@@ -83,7 +83,8 @@ def answer() -> Response:
         identity = _client().identity(request.args, flow, now=now)
     except VendorError as error:
         return _forget(_problem(error))
-    outcome = sign_in(writing, identity, provider=_provider(), now=now)
+    address = request.remote_addr or ""
+    outcome = sign_in(writing, identity, provider=_provider(), address=address, now=now)
     if isinstance(outcome, Refusal):
         _log.warning("nobody was signed in: %s", outcome.message)
         return _forget(_told(outcome.message, 403, there=_sign_out_there()))

@@ -24,6 +24,7 @@ class NotificationsForm(SettingsForm):
     no_good_run = BooleanField("No run has ended well for long, though runs are scheduled")
     credential = BooleanField("The Sophos credential is about to expire")
     backup = BooleanField("The daily backup cannot be made")
+    lockouts = BooleanField("Somebody seems to guess passwords")
     no_good_run_hours = IntegerField(
         "Hours without a good run",
         [Optional(), NumberRange(1, 24 * 62, _HOURS)],
@@ -33,7 +34,7 @@ class NotificationsForm(SettingsForm):
         "Sophos credential expires on", [Optional()], render_kw={"autocomplete": "off"}
     )
 
-    KINDS = ("run_failed", "held", "unmapped", "no_good_run", "credential", "backup")
+    KINDS = ("run_failed", "held", "unmapped", "no_good_run", "credential", "backup", "lockouts")
     NAMES = (*KINDS, "no_good_run_hours", "sophos_credential_expires")
 
     def values(self) -> dict[str, Any]:

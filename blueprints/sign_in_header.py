@@ -16,9 +16,10 @@ from flask_login import current_user, logout_user
 from blueprints.access import enter
 from blueprints.errors import refused
 from blueprints.support import installation, writing
-from models import Role
+from models import Role, User
 from services.people.identity import named
 from services.people.sign_in import begin_session, end_session
+from services.people.sign_in_events import Way, signed_in
 from services.people.sign_in_ways import HeaderRefusedError, SignInHeader, sign_in_ways
 
 BOUND = "named_by_proxy"
@@ -68,9 +69,7 @@ def _sign_in(name: str) -> Response | None:
         return None
     if request.method not in ("GET", "HEAD"):
         return refused(403, "You were not signed in any more. Nothing was changed; load it again.")
-    with writing() as session, session.begin():
-        user = named(session, name)
-        token = begin_session(session, user, now=installation().now()) if user else ""
+    user = _begin(name)
     if user is None:
         _log.warning("the reverse proxy named %r, who has no account", name)
         return refused(
@@ -78,8 +77,18 @@ def _sign_in(name: str) -> Response | None:
             f"The reverse proxy says that you are {name}, but there is no account of that name "
             "here. Nothing was changed. Ask an administrator to add a user named exactly so.",
         )
-    enter(token, user)
     return None
+
+
+def _begin(name: str) -> User | None:
+    """Let this browser in as who has this name; None when nobody has."""
+    now = installation().now()
+    with writing() as session, session.begin():
+        user = named(session, name)
+        if user is not None:
+            signed_in(session, user, Way.HEADER, address=request.remote_addr or "", now=now)
+            enter(begin_session(session, user, now=now), user)
+    return user
 
 
 def _bind(response: Response) -> Response:

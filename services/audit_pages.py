@@ -32,6 +32,8 @@ ACTIONS: Mapping[str, str] = {
     "user.password": "set a password",
     "user.delete": "deleted a user",
     "user.second_factor": "changed a second factor",
+    "user.sign_in": "signed in",
+    "sign_in.locked": "stopped guesses after failed sign-ins",
     "user.sessions": "signed out elsewhere",
     "user.shut_out": "ended all access of a user",
     "token.create": "made an API token",

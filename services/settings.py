@@ -111,6 +111,7 @@ class Notifications(_Part):
     no_good_run: bool = True
     credential: bool = True
     backup: bool = True
+    lockouts: bool = True
     no_good_run_hours: Annotated[int, Field(ge=1, le=24 * 62)] | None = None
     sophos_credential_expires: dt.date | None = None
 

@@ -18,8 +18,9 @@ import models
 from config import Config
 from models import Role
 from services.installation import Installation
-from services.people import throttle
+from services.people import sign_in_events, throttle
 from services.people.accounts import NAMES, AccountError, create_user
+from services.people.sign_in_events import Way
 from services.people.throttle import PER_ADDRESS, WINDOW, Limit, Of
 from services.people.turns import take_turn
 
@@ -135,8 +136,12 @@ def check_code(
     """
     with open_session() as session, session.begin():
         attempt = throttle.claim(session, _GUESSED_AT, address, LIMITS, now=now)
-    right = hmac.compare_digest(_stored(config) or "none", _digest(code))
-    return attempt if right else None
+    if hmac.compare_digest(_stored(config) or "none", _digest(code)):
+        return attempt.id
+    sign_in_events.failed_alone(
+        open_session, attempt, Way.SETUP_CODE, None, address=address, now=now
+    )
+    return None
 
 
 def make_first_administrator(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 import models
 from models import ChangeState, RunState, SlotState
 from services.clients.errors import clean_text
+from services.people.sign_in_events import LOCKED, Way
 from services.scheduling.schedule import instant_in_words
 from services.settings import AppSettings
 from services.sync.words import seats
@@ -29,6 +31,9 @@ CREDENTIAL_MONTHS = 36
 WARN_DAYS = (7, 30, 60)
 _HOURS = {"daily": 36, "invoice": 36, "monthly": 33 * 24}
 _NAME_LENGTH = 80
+MANY_LOCKOUTS = 3
+"""So many in a day are worth telling: one is somebody who forgot a password."""
+LOCKOUTS_FOR = dt.timedelta(days=2)
 NEWS_FOR = dt.timedelta(days=7)
 """What is older is told to nobody any more; it stays on the overview."""
 
@@ -49,6 +54,7 @@ KINDS = {
     "no_good_run": Kind("No good run for long", "no_good_run"),
     "credential": Kind("The Sophos credential", "credential"),
     "backup": Kind("The daily backup", "backup"),
+    "lockout": Kind("Sign-ins that were stopped", "lockouts"),
 }
 
 
@@ -96,6 +102,7 @@ def due(session: Session, settings: AppSettings, now: dt.datetime) -> list[Due]:
         *_no_good_run(session, settings, since, now),
         *_credential(session, settings, now),
         *_backup(session, settings, max(since, now - NEWS_FOR)),
+        *_lockouts(session, settings, max(since, now - LOCKOUTS_FOR)),
     ]
     on = told_kinds(settings)
     return [each for each in found if each.kind in on]
@@ -306,6 +313,25 @@ def _backup(session: Session, settings: AppSettings, since: dt.datetime) -> Iter
 def _was_kept(session: Session, key: str) -> bool:
     notice = models.Notice
     return session.scalar(sa.select(notice.id).where(notice.key == key)) is not None
+
+
+# --- guesses ------------------------------------------------------------------------------------
+
+
+def _lockouts(session: Session, settings: AppSettings, since: dt.datetime) -> Iterator[Due]:
+    """A day with several; and whoever gets as far as the codes, which needs the password."""
+    event = models.AuditEvent
+    rows = session.scalars(sa.select(event).where(event.action == LOCKED, event.at >= since)).all()
+    for row in rows:
+        if (row.after or {}).get("way") in (Way.CODE, Way.RECOVERY_CODE):
+            who = plain(row.subject.removeprefix("user "))
+            text = f"Somebody who knows the password of {who} was stopped at the second factor."
+            yield Due("lockout", f"lockout {row.id}", f"{text} If it was not {who}, change it.")
+    days = Counter(settings.today(row.at) for row in rows)
+    for day, count in days.items():
+        if count >= MANY_LOCKOUTS:
+            text = f"On {day} failed sign-ins were stopped {MANY_LOCKOUTS} times and more."
+            yield Due("lockout", f"lockouts {day}", f"{text} The audit says where and whose.")
 
 
 def grouped(notices: Iterable[models.Notice]) -> dict[str, list[models.Notice]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import secrets
@@ -13,7 +14,8 @@ from sqlalchemy.orm import Session
 import models
 from models import Role, TokenScope
 from services import audit
-from services.people import throttle
+from services.people import sign_in_events, throttle
+from services.people.sign_in_events import Way
 
 PREFIX = "tb_"
 LIFETIMES = (30, 90, 365)
@@ -227,7 +229,9 @@ def count_wrong(session: Session, address: str, *, now: dt.datetime) -> None:
     of its office from signing in.
     """
     where = f"api {throttle.neighbourhood(address)}"
-    throttle.claim(session, "api token", where, WRONG_TOKENS, now=now)
+    attempt = throttle.claim(session, "api token", where, WRONG_TOKENS, now=now)
+    there = dataclasses.replace(attempt, address=throttle.neighbourhood(address))
+    sign_in_events.failed(session, there, Way.API_TOKEN, None, address=address, now=now)
 
 
 def _end(session: Session, row: models.ApiToken, *, actor: str, now: dt.datetime) -> None:

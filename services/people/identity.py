@@ -20,8 +20,10 @@ import models
 from models import Role
 from services import audit
 from services.clients.identity import Identity
+from services.people import sign_in_events
 from services.people.accounts import LONGEST_NAME, belongs_to_the_audit, folded
 from services.people.sign_in import begin_session, end_sessions_of
+from services.people.sign_in_events import Way
 from services.people.sign_in_ways import Provider
 from services.people.turns import take_turn
 
@@ -46,7 +48,12 @@ class Admission:
 
 
 def sign_in(
-    open_session: Callable[[], Session], identity: Identity, *, provider: Provider, now: dt.datetime
+    open_session: Callable[[], Session],
+    identity: Identity,
+    *,
+    provider: Provider,
+    address: str,
+    now: dt.datetime,
 ) -> Admission | Refusal:
     """A new session for this person, or why there is none; what it changed is kept either way."""
     try:
@@ -55,6 +62,7 @@ def sign_in(
             if isinstance(user, Refusal):
                 return user
             session.flush()  # a new account gets its number
+            sign_in_events.signed_in(session, user, Way.PROVIDER, address=address, now=now)
             return Admission(user, begin_session(session, user, now=now))
     except IntegrityError:  # PostgreSQL lets two make the same account; the second one fails
         return Refusal("You signed in twice at the same moment. Sign in once more.")

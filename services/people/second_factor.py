@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 import models
 from services import audit
-from services.people import throttle
+from services.people import sign_in_events, throttle
 from services.people.accounts import AccountError
 from services.people.sign_in import begin_session, end_session, end_sessions_of, find_waiting
+from services.people.sign_in_events import Way
 from services.secrets import Vault
 
 STEP_SECONDS = 30
@@ -127,18 +128,29 @@ def finish_sign_in(
             session, _guessed_at(waiting.user), address, throttle.CODES, now=now
         )
         user = session.get_one(models.User, waiting.user_id, with_for_update=True)
+        way = _way_of(code)
         if not _takes(session, user, vault, code, now) or not end_session(session, token):
+            sign_in_events.failed(session, attempt, way, user, address=address, now=now)
             return None
-        throttle.succeeded(session, attempt)
+        throttle.succeeded(session, attempt.id)
+        sign_in_events.signed_in(session, user, Way.PASSWORD, way, address=address, now=now)
         return user, begin_session(session, user, now=now)
 
 
 def _takes(session: Session, user: models.User, vault: Vault, code: str, now: dt.datetime) -> bool:
     """Whether a code is good now; it never is again."""
-    plain = "".join(letter for letter in code.casefold() if letter.isalnum())
-    if plain.isdecimal() and len(plain) == 6:
-        return _is_next_code(session, user, vault, plain, now)
-    return _is_recovery_code(session, user, plain, now)
+    if _way_of(code) is Way.CODE:
+        return _is_next_code(session, user, vault, _plain(code), now)
+    return _is_recovery_code(session, user, _plain(code), now)
+
+
+def _way_of(code: str) -> Way:
+    plain = _plain(code)
+    return Way.CODE if plain.isdecimal() and len(plain) == 6 else Way.RECOVERY_CODE
+
+
+def _plain(code: str) -> str:
+    return "".join(letter for letter in code.casefold() if letter.isalnum())
 
 
 def _is_next_code(

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
-from services.people import passwords, throttle
+from services.people import passwords, sign_in_events, throttle
 from services.people.accounts import find_by_name, folded
+from services.people.sign_in_events import Way
 from services.people.throttle import ThrottledError
 
 __all__ = ["ThrottledError"]
@@ -52,9 +53,12 @@ def check_password(
         user = find_by_name(session, name)
     stored = user.password_hash if user else ""
     if not passwords.matches(stored, password) or user is None:
+        sign_in_events.failed_alone(
+            open_session, attempt, Way.PASSWORD, user, address=address, now=now
+        )
         return None
     renewed = passwords.hashed(password) if passwords.outdated(stored) else None
-    return Proof(user.id, attempt, stored, renewed)
+    return Proof(user.id, attempt.id, stored, renewed)
 
 
 def accept(session: Session, proof: Proof | None) -> models.User | None:

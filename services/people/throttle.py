@@ -22,6 +22,7 @@ WINDOW = dt.timedelta(minutes=15)
 DAY = dt.timedelta(days=1)
 SKEW = dt.timedelta(minutes=1)
 """Attempts later than this from now were made under a wrong clock; they count for nothing."""
+TURN = "sign-in attempts"
 NOBODY = ""
 """The account of attempts that only count for their address any more."""
 _PORT = re.compile(r"^(?:\[(.*)\]|([\d.]+))(?::\d+)?$", re.ASCII)
@@ -52,6 +53,18 @@ CODES = (Limit(10, WINDOW, Of.ACCOUNT), Limit(50, DAY, Of.ACCOUNT), PER_ADDRESS)
 """Only who knows the password gets this far, so the whole account is counted: a code is short."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One that was counted.
+
+    `filled` are the limits whose last place it took: if it fails, the next one is refused.
+    """
+
+    id: int
+    address: str
+    filled: tuple[Limit, ...] = ()
+
+
 class ThrottledError(Exception):
     """Too many failed attempts: nothing was looked at. `wait` is how long until the next one."""
 
@@ -62,21 +75,24 @@ class ThrottledError(Exception):
 
 def claim(
     session: Session, account: str, address: str, limits: tuple[Limit, ...], *, now: dt.datetime
-) -> int:
-    """Count an attempt before it is checked; returns its number, for `succeeded`.
+) -> Attempt:
+    """Count an attempt before it is checked. `succeeded` takes its number.
 
-    `account` says what is guessed at, like `password:anna`. Raises ThrottledError.
+    `account` says what is guessed at, like `password:anna`. Raises ThrottledError, and has written
+    nothing then: guessing on must not cost more than a look.
     """
-    take_turn(session, "sign-in attempts")
+    take_turn(session, TURN)
     account, address = account[:150], neighbourhood(address)
-    waits = [wait for limit in limits if (wait := _wait(session, limit, account, address, now))]
+    places = {limit: _place(session, limit, account, address, now) for limit in limits}
+    waits = [place.wait for place in places.values() if place.wait]
     if waits:
         raise ThrottledError(max(waits))
     session.execute(sa.delete(models.LoginAttempt).where(models.LoginAttempt.at < now - DAY))
-    attempt = models.LoginAttempt(at=now, account=account, address=address)
-    session.add(attempt)
+    row = models.LoginAttempt(at=now, account=account, address=address)
+    session.add(row)
     session.flush()
-    return attempt.id
+    filled = tuple(limit for limit, place in places.items() if place.last)
+    return Attempt(row.id, address, filled)
 
 
 def succeeded(session: Session, attempt: int) -> None:
@@ -119,21 +135,28 @@ def neighbourhood(address: str) -> str:
     return str(ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
-def _wait(
-    session: Session, limit: Limit, account: str, address: str, now: dt.datetime
-) -> dt.timedelta | None:
-    """How long until this limit lets somebody through; None for at once."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an attempt would stand in a limit: on its last place, or not yet for `wait`."""
+
+    last: bool = False
+    wait: dt.timedelta | None = None
+
+
+def _place(session: Session, limit: Limit, account: str, address: str, now: dt.datetime) -> _Place:
     attempts = models.LoginAttempt
     counted = {
         Of.ACCOUNT: attempts.account == account,
         Of.ADDRESS: attempts.address == address,
         Of.BOTH: sa.and_(attempts.account == account, attempts.address == address),
     }[limit.of]
-    decisive = session.scalar(
+    newest_first = session.scalars(
         sa.select(attempts.at)
         .where(counted, attempts.at > now - limit.within, attempts.at <= now + SKEW)
         .order_by(attempts.at.desc())
-        .offset(limit.attempts - 1)
-        .limit(1)
-    )
-    return None if decisive is None else decisive + limit.within - now
+        .offset(limit.attempts - 2)
+        .limit(2)
+    ).all()
+    if len(newest_first) < 2:
+        return _Place(last=bool(newest_first))
+    return _Place(wait=newest_first[1] + limit.within - now)

@@ -200,9 +200,10 @@ def test_another_issuer_is_another_person(session: Session, now: dt.datetime) ->
 
 def test_what_a_refusal_ends_is_kept(session: Session, now: dt.datetime) -> None:
     bound = lambda: Session(session.get_bind(), expire_on_commit=False)  # noqa: E731
-    first = sign_in(bound, identity("a"), provider=provider_of(), now=now)
+    first = sign_in(bound, identity("a"), provider=provider_of(), address="", now=now)
     assert isinstance(first, Admission)
-    assert isinstance(sign_in(bound, identity(), provider=provider_of(), now=now), Refusal)
+    again = sign_in(bound, identity(), provider=provider_of(), address="", now=now)
+    assert isinstance(again, Refusal)
     assert session.query(LoginSession).count() == 0
     assert session.query(AuditEvent).filter_by(action="user.shut_out").count() == 1
 

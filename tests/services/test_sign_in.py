@@ -277,7 +277,7 @@ def test_a_limit_of_a_day_outlives_the_quarter_of_an_hour(
         with pytest.raises(ThrottledError) as caught:
             claim(session, "a", HERE, limits, now=now + 600 * MINUTE)
         assert caught.value.wait == 840 * MINUTE
-        succeeded(session, claim(session, "a", HERE, limits, now=now + throttle.DAY))
+        succeeded(session, claim(session, "a", HERE, limits, now=now + throttle.DAY).id)
         claim(session, "a", HERE, limits, now=now + throttle.DAY)
 
 

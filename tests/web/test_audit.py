@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import pytest
 from flask import Flask
 
 from services import audit
 from tests.web.client import Client
+from tests.web.dom import Element
 from tests.web.world import NOW, installation_of
 
 HOSTILE = '=HYPERLINK("http://x")<b>"' + "x" * 200
@@ -29,9 +31,12 @@ def events(app: Flask) -> None:
             )
 
 
+def _rows(page: Element) -> list[Element]:
+    return [row for row in page.all("tr") if row.all("td")]
+
+
 def _subjects(client: Client, query: str) -> list[str]:
-    page = client.page(f"/audit{query}")
-    return [row.all("td")[3].text for row in page.all("tr") if row.all("td")]
+    return [row.all("td")[3].text for row in _rows(client.page(f"/audit{query}"))]
 
 
 def test_a_viewer_sees_who_did_what_before_and_after(viewer: Client, events: None) -> None:
@@ -75,8 +80,26 @@ def test_pages_keep_the_filters(viewer: Client) -> None:
     assert "51–" in viewer.page(following[0]).text
 
 
-def test_an_empty_audit_says_what_will_stand_there(empty_admin: Client) -> None:
-    assert "Nothing has been done yet" in empty_admin.page("/audit").text
+def test_the_first_entry_is_who_signed_in(empty_admin: Client) -> None:
+    (row,) = _rows(empty_admin.page("/audit"))
+    assert "admin signed in user admin way: password address: 127.0.0.1" in row.text
+
+
+def test_guesses_that_were_stopped_stand_there_in_words(
+    app: Flask, admin: Client, anonymous: Client
+) -> None:
+    for _ in range(12):
+        anonymous.fill("/sign-in", {"name": "admin", "password": "not the right one"})
+    (row,) = _rows(admin.page("/audit?action=sign_in.locked"))
+    assert "tallybridge stopped guesses after failed sign-ins user admin" in row.text
+    assert "refused: from 127.0.0.1" in row.text
+    log = (installation_of(app).config.data_dir / "tallybridge.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines()]
+    failed = [line for line in lines if line["event"] == "sign-in failed"]
+    assert [(line["account"], line["address"]) for line in failed] == [("admin", "127.0.0.1")] * 10
+    refused = [line for line in lines if line["event"] == "too many failed attempts"]
+    assert [line["address"] for line in refused] == ["127.0.0.1"] * 2
+    assert "not the right one" not in log
 
 
 def test_nothing_can_be_changed(admin: Client) -> None:
