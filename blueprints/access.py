@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, Response, abort, current_app, make_response, redirect, request, session
+from flask import (
+    Flask,
+    Response,
+    abort,
+    current_app,
+    g,
+    make_response,
+    redirect,
+    request,
+    session,
+)
 from flask_login import LoginManager, UserMixin, current_user, login_user
 
 import models
 from blueprints import api_access
 from blueprints.support import installation, reading, writing
 from models import Role
-from services.people.sign_in import find_session
+from services.people.sign_in import end_session, find_session
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -73,6 +83,8 @@ def _load(token: str) -> SignedIn | None:
         found = find_session(reader, token, now=now)
         if found is None:
             return None
+        if _came_by_password(found.user):
+            return _end(token)
         signed_in = SignedIn(token, found.user)
         seen = bool(reader.dirty)
         reader.expunge_all()
@@ -80,6 +92,23 @@ def _load(token: str) -> SignedIn | None:
         with writing() as writer, writer.begin():
             find_session(writer, token, now=now)
     return signed_in
+
+
+def _came_by_password(user: models.User) -> bool:
+    """Whether only a password can have begun this session, and passwords do not count any more.
+
+    Who comes from the identity provider has none here; and whom the proxy names, it vouches for.
+    """
+    if installation().config.local_login or user.subject is not None:
+        return False
+    return bool(g.get("named_by_proxy") != user.name)
+
+
+def _end(token: str) -> None:
+    """No copy of the cookie is worth anything when passwords come back."""
+    if request.endpoint != "static":  # nobody asked there whom the proxy names
+        with writing() as writer, writer.begin():
+            end_session(writer, token)
 
 
 def _guard() -> Response | None:

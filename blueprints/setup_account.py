@@ -36,6 +36,8 @@ def init_app(app: Flask) -> None:
 def _lead_here() -> Response | None:
     if request.blueprint == api_access.BLUEPRINT:  # programs are answered, not led about
         return None
+    if not installation().config.local_login:  # a header may say who is there: ask it first
+        return None
     view = current_app.view_functions.get(request.endpoint or "")
     open_to_all = getattr(view, "required_role", None) == PUBLIC
     if view is None or request.endpoint == "static" or current_user.is_authenticated:
