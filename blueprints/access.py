@@ -10,6 +10,7 @@ from flask import (
     Response,
     abort,
     current_app,
+    flash,
     g,
     make_response,
     redirect,
@@ -17,10 +18,12 @@ from flask import (
     session,
 )
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from sqlalchemy.exc import IntegrityError
 
 import models
 from blueprints import api_access
-from blueprints.support import installation, reading, writing
+from blueprints.errors import storage_failed
+from blueprints.support import SignedOutError, installation, me, reading, writing
 from models import Role
 from services.people.sign_in import end_session, find_session
 
@@ -69,6 +72,8 @@ def init_app(app: Flask) -> None:
     manager.session_protection = None  # the token on the server is what counts
     manager.user_loader(_load)
     app.before_request(_guard)
+    app.register_error_handler(SignedOutError, _signed_out)
+    app.register_error_handler(IntegrityError, _signed_out_or_broken)
 
 
 def enter(token: str, user: models.User) -> None:
@@ -84,7 +89,8 @@ def _load(token: str) -> SignedIn | None:
         if found is None:
             return None
         if _came_by_password(found.user):
-            return _end(token)
+            _end(token)
+            return None
         signed_in = SignedIn(token, found.user)
         seen = bool(reader.dirty)
         reader.expunge_all()
@@ -143,3 +149,20 @@ def _ask_to_sign_in() -> Response:
         return response
     wanted = request.full_path.rstrip("?") if request.method == "GET" else None
     return make_response(redirect(current_app.url_for("auth.sign_in", next=wanted)))
+
+
+def _signed_out(_error: SignedOutError) -> Response:
+    answer = _ask_to_sign_in()
+    flash("You were signed out: your account was removed. Nothing was changed.", "bad")
+    return answer
+
+
+def _signed_out_or_broken(error: IntegrityError) -> Response:
+    """What a person keeps cannot be stored once they are deleted; all else is our own fault."""
+    try:
+        with reading() as session:
+            if current_user.is_authenticated:
+                me(session)
+    except SignedOutError as gone:
+        return _signed_out(gone)
+    return storage_failed(error)

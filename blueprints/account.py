@@ -16,11 +16,11 @@ from flask_login import current_user
 from wtforms import PasswordField
 
 from blueprints.access import enter, requires
-from blueprints.support import actor, installation, reading, user_id, writing
+from blueprints.support import actor, installation, me, reading, writing
 from models import Role
 from services.people.second_factor import codes_left
 from services.people.sign_in import Proof, begin_session, check_password, is_of, sessions_of
-from services.people.users import end_sessions, find_user
+from services.people.users import end_sessions
 
 blueprint = Blueprint("account", __name__, url_prefix="/settings/account")
 
@@ -30,7 +30,7 @@ blueprint = Blueprint("account", __name__, url_prefix="/settings/account")
 def index() -> Response:
     token = current_user.get_id()
     with reading() as session:
-        user = find_user(session, user_id())
+        user = me(session)
         found = sessions_of(session, user.id, now=installation().now())
         page = render_template(
             "account/index.html",
@@ -47,7 +47,7 @@ def sign_out_elsewhere() -> Response:
     """All sessions end; this browser gets a new one."""
     now = installation().now()
     with writing() as session, session.begin():
-        user = end_sessions(session, user_id(), now=now)
+        user = end_sessions(session, me(session).id, now=now)
         enter(begin_session(session, user, now=now), user)
     flash("You are signed out everywhere else.")
     return make_response(redirect(url_for(".index"), 303))

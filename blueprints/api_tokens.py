@@ -13,11 +13,10 @@ from blueprints.api_document import document_of
 from blueprints.api_operations import answer
 from blueprints.api_tokens_forms import NewTokenForm, RevokeForm
 from blueprints.htmx import done, render, render_dialog, wants_fragment
-from blueprints.support import installation, reading, user_id, writing
+from blueprints.support import installation, me, reading, writing
 from models import ApiToken, Role, TokenScope
 from services.people.accounts import AccountError
 from services.people.api_tokens import TokenError, find_token, make_token, revoke_token, tokens
-from services.people.users import find_user
 
 blueprint = Blueprint("api_tokens", __name__, url_prefix="/settings/api-tokens")
 
@@ -70,7 +69,7 @@ def _made(form: NewTokenForm) -> str | None:
         with writing() as session, session.begin():
             return make_token(
                 session,
-                find_user(session, user_id()),
+                me(session),
                 name=form.name.data,
                 scope=TokenScope(form.scope.data),
                 days=int(form.days.data),
@@ -98,8 +97,7 @@ def _show_once(form: NewTokenForm, token: str) -> Response:
 def _revoked(form: RevokeForm, number: int) -> bool:
     try:
         with writing() as session, session.begin():
-            me = find_user(session, user_id())
-            revoke_token(session, number, by=me, now=installation().now())
+            revoke_token(session, number, by=me(session), now=installation().now())
     except (TokenError, AccountError) as error:
         form.refused = str(error)
         return False
@@ -116,12 +114,13 @@ def _token(number: int) -> ApiToken:
     """Raises 404 for one that is gone, or somebody else's."""
     try:
         with reading() as session:
-            return find_token(session, number, by=find_user(session, user_id()))
+            return find_token(session, number, by=me(session))
     except (TokenError, AccountError):
         abort(404)
 
 
 def _list() -> dict[str, Any]:
     with reading() as session:
-        me = find_user(session, user_id())
-        return {"tokens": tokens(session, me, now=installation().now()), "me": me.id}
+        person = me(session)
+        found = tokens(session, person, now=installation().now())
+    return {"tokens": found, "me": person.id}

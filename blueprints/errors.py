@@ -49,7 +49,7 @@ def init_app(app: Flask) -> None:
         app.register_error_handler(expected, _expected)
     app.register_error_handler(BackupError, _said_already)
     for storage in (DatabaseError, OSError):
-        app.register_error_handler(storage, _storage)
+        app.register_error_handler(storage, storage_failed)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -87,7 +87,7 @@ def _said_already(error: BackupError) -> Response:
     return _page(503, str(error))
 
 
-def _storage(error: DatabaseError | OSError) -> Response:
+def storage_failed(error: DatabaseError | OSError) -> Response:
     """A database or a volume that cannot be used now; everything else of these is our own fault."""
     if isinstance(error, OperationalError) or damage_of(error) is not None:
         logger.warning("database: %s", getattr(error, "orig", error))

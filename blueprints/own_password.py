@@ -6,7 +6,7 @@ from flask import Blueprint, Response, flash, make_response, redirect, render_te
 
 from blueprints.access import enter, requires
 from blueprints.account import prove
-from blueprints.support import actor, installation, writing
+from blueprints.support import actor, installation, me, writing
 from blueprints.users_forms import OwnPasswordForm
 from models import Role
 from services.people import passwords
@@ -35,6 +35,7 @@ def _changed(form: OwnPasswordForm) -> bool:
     proof, now = prove(form.current), installation().now()
     kept = passwords.hashed(form.password.data) if proof else None
     with writing() as session, session.begin():
+        me(session)
         user = accept(session, proof)
         if user is None:
             form.current.errors = ["This is not your present password. Nothing was changed."]

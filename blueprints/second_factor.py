@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 from blueprints.access import enter, requires
 from blueprints.account import prove
 from blueprints.forms import CodeForm
-from blueprints.support import installation, user_id, writing
+from blueprints.support import installation, me, writing
 from blueprints.users_forms import OwnerForm
 from models import Role, User
 from services.people import second_factor
 from services.people.accounts import AccountError
 from services.people.sign_in import accept, begin_session
-from services.people.users import find_user
 
 blueprint = Blueprint("second_factor", __name__, url_prefix="/settings/account/second-factor")
 T = TypeVar("T")
@@ -45,7 +44,7 @@ def confirm() -> Response:
     """The first code switches it on; the recovery codes are in this answer and nowhere else."""
     form, now, vault = CodeForm(), installation().now(), installation().vault
     with writing() as session, session.begin():
-        user = find_user(session, user_id())
+        user = me(session)
         secret = second_factor.proposed(user, vault)
         if secret is None or not _proved_lately():
             return _to("account.index" if secret is None else ".start")
@@ -105,6 +104,7 @@ def _as_owner(form: OwnerForm, change: Callable[[Session, User], T]) -> T | None
     proof = prove(form.current)
     try:
         with writing() as session, session.begin():
+            me(session)
             user = accept(session, proof)
             if user is None:
                 form.current.errors = ["This is not your password. Nothing was changed."]

@@ -6,6 +6,7 @@ from flask import current_app
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from models import User
 from services.installation import Installation
 
 
@@ -23,6 +24,18 @@ def reading() -> Session:
 def writing() -> Session:
     """A session for one change, to be begun by the caller."""
     return installation().session()
+
+
+class SignedOutError(Exception):
+    """Whoever asks was deleted since their session was looked at."""
+
+
+def me(session: Session) -> User:
+    """The account of who is signed in. Raises SignedOutError, which leads to the sign-in page."""
+    found = session.get(User, user_id())
+    if found is None:
+        raise SignedOutError
+    return found
 
 
 def actor() -> str:

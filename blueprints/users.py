@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.access import requires
 from blueprints.htmx import done, render, render_dialog, wants_fragment
-from blueprints.support import actor, installation, reading, user_id, writing
+from blueprints.support import actor, installation, me, reading, user_id, writing
 from blueprints.users_forms import DeleteForm, NewUserForm, PasswordForm, RoleForm
 from models import Role, User
 from services.people.accounts import AccountError, create_user
@@ -60,7 +60,7 @@ def role(number: int) -> Response:
 
     def change(session: Session) -> str:
         wanted = Role(form.role.data)
-        change_role(session, number, wanted, by=_me(session), now=installation().now())
+        change_role(session, number, wanted, by=me(session), now=installation().now())
         return f"{user.name} is {wanted.value} now and has to sign in again."
 
     return _dialog(form, change, content="users/_role.html", title="Change role", user=user)
@@ -89,7 +89,7 @@ def second_factor(number: int) -> Response:
     form = DeleteForm(whom=user.name)
 
     def change(session: Session) -> str:
-        remove_second_factor(session, number, by=_me(session), now=installation().now())
+        remove_second_factor(session, number, by=me(session), now=installation().now())
         return f"{user.name} signs in with the password alone now."
 
     title = "Remove the second factor"
@@ -103,7 +103,7 @@ def delete(number: int) -> Response:
     form = DeleteForm(whom=user.name)
 
     def change(session: Session) -> str:
-        name = delete_user(session, number, by=_me(session), now=installation().now())
+        name = delete_user(session, number, by=me(session), now=installation().now())
         return f"{name} was deleted."
 
     return _dialog(form, change, content="users/_delete.html", title="Delete user", user=user)
@@ -140,13 +140,9 @@ def _changed(form: FlaskForm, change: Callable[[Session], str]) -> str | None:
         return None
 
 
-def _me(session: Session) -> User:
-    return find_user(session, user_id())
-
-
 def _refuse_who_lost_the_role(session: Session) -> None:
     """Somebody may have taken it since the request began: hashing a password takes a while."""
-    if _me(session).role is not Role.ADMIN:
+    if me(session).role is not Role.ADMIN:
         raise AccountError("You are no administrator any more. Nothing was changed.")
 
 

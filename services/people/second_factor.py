@@ -127,7 +127,9 @@ def finish_sign_in(
         attempt = throttle.claim(
             session, _guessed_at(waiting.user), address, throttle.CODES, now=now
         )
-        user = session.get_one(models.User, waiting.user_id, with_for_update=True)
+        user = session.get(models.User, waiting.user_id, with_for_update=True)
+        if user is None:  # deleted meanwhile, and its session with it
+            return None
         way = _way_of(code)
         if not _takes(session, user, vault, code, now) or not end_session(session, token):
             sign_in_events.failed(session, attempt, way, user, address=address, now=now)

@@ -97,6 +97,30 @@ def test_who_is_deleted_while_signing_in_is_gone(
         assert session.query(models.LoginSession).count() == 0
 
 
+def test_who_is_deleted_while_entering_the_code_is_nobody(
+    open_session: Open, now: dt.datetime
+) -> None:
+    vault = Vault([Fernet.generate_key().decode()])
+    with open_session() as session, session.begin():
+        token = begin_waiting(session, session.get_one(models.User, 3), now=now)
+
+    def enter(_number: int) -> object:
+        return second_factor.finish_sign_in(
+            open_session, vault, token=token, code="123456", address=HERE, now=now
+        )
+
+    outcome: list[object] = []
+    thread = threading.Thread(target=lambda: outcome.extend(together(1, enter)))
+    with open_session() as session, session.begin():
+        delete_user(session, 3, by=session.get_one(models.User, 1), now=now)
+        session.flush()
+        thread.start()
+        time.sleep(0.3)
+        assert thread.is_alive()
+    thread.join()
+    assert outcome == [None]
+
+
 def test_of_two_who_delete_the_same_user_one_is_told(open_session: Open, now: dt.datetime) -> None:
     found = together(6, lambda n: delete(open_session, 3, 1 + n % 2, now))
     assert found.count("carol") == 1
