@@ -22,6 +22,7 @@ from services import audit
 from services.clients.identity import Identity
 from services.people import sign_in_events
 from services.people.accounts import LONGEST_NAME, belongs_to_the_audit, folded
+from services.people.api_tokens import end_tokens_of
 from services.people.sign_in import begin_session, end_sessions_of
 from services.people.sign_in_events import Way
 from services.people.sign_in_ways import Provider
@@ -161,13 +162,11 @@ def _shut_out(session: Session, user: models.User, now: dt.datetime) -> None:
     mine = models.LoginSession.user_id == user.id
     counted = sa.select(sa.func.count()).select_from(models.LoginSession).where(mine)
     sessions = session.scalar(counted) or 0
-    tokens = list(session.scalars(sa.select(models.ApiToken).filter_by(user_id=user.id)))
+    tokens = end_tokens_of(session, user, actor=ACTOR, now=now)
     if not sessions and not tokens:
         return
     end_sessions_of(session, user)
-    for token in tokens:
-        session.delete(token)
-    before = {"sessions": sessions, "api_tokens": len(tokens)}
+    before = {"sessions": sessions, "api_tokens": tokens}
     after = {"sessions": 0, "api_tokens": 0, "why": "none of their groups may use Tallybridge"}
     _record(session, "user.shut_out", user, now, before=before, after=after)
 

@@ -123,6 +123,8 @@ def test_without_a_group_any_more_everything_of_theirs_ends(
     database.rollback()
     assert database.query(LoginSession).count() == database.query(ApiToken).count() == 0
     (event,) = events(database, "user.shut_out")
+    (token,) = events(database, "token.revoke")  # as whenever a token ends
+    assert (token.actor, token.subject) == ("single sign-on", "API token script of Anna")
     assert event.before == {"sessions": 1, "api_tokens": 1}
 
 
