@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, abort, flash, url_for
@@ -12,6 +13,7 @@ from blueprints.access import requires
 from blueprints.api_document import document_of
 from blueprints.api_operations import answer
 from blueprints.api_tokens_forms import NewTokenForm, RevokeForm
+from blueprints.dialogs import form_dialog
 from blueprints.htmx import done, render, render_dialog, wants_fragment
 from blueprints.support import installation, me, reading, writing
 from models import ApiToken, Role, TokenScope
@@ -44,16 +46,9 @@ def new() -> Response:
 @requires(Role.VIEWER)
 def revoke(number: int) -> Response:
     token, form = _token(number), RevokeForm()
-    if form.validate_on_submit() and _revoked(form, number):
-        return _done(f"{token.name} is revoked.")
-    return render_dialog(
-        "api_tokens/_revoke.html",
-        title="Revoke API token",
-        status=422 if form.is_submitted() else 200,
-        token=token,
-        form=form,
-        modal=wants_fragment(),
-    )
+    content, title = "api_tokens/_revoke.html", "Revoke API token"
+    revoked = partial(_revoked, form, token)
+    return form_dialog(form, revoked, _done, content=content, title=title, token=token)
 
 
 @blueprint.get("/openapi.json")
@@ -94,14 +89,14 @@ def _show_once(form: NewTokenForm, token: str) -> Response:
     )
 
 
-def _revoked(form: RevokeForm, number: int) -> bool:
+def _revoked(form: RevokeForm, token: ApiToken) -> str | None:
     try:
         with writing() as session, session.begin():
-            revoke_token(session, number, by=me(session), now=installation().now())
+            revoke_token(session, token.id, by=me(session), now=installation().now())
     except (TokenError, AccountError) as error:
         form.refused = str(error)
-        return False
-    return True
+        return None
+    return f"{token.name} is revoked."
 
 
 def _done(message: str) -> Response:

@@ -182,7 +182,7 @@ def kept(page: str, form: FlaskForm) -> bool:
 def _page(page: str, form: FlaskForm, *, status: int = 200) -> Response:
     return render(
         f"settings/{page}.html",
-        fragment=f"settings/_{page}.html",
+        fragment="settings/_access.html",
         status=status,
         configure_url=_configure_url(),
         **page_context(page, form),

@@ -9,10 +9,12 @@ from flask import Blueprint, Response, abort, flash, make_response, redirect, ur
 from flask_wtf import FlaskForm
 
 from blueprints.access import requires
-from blueprints.htmx import done, render, render_dialog, wants_fragment
+from blueprints.dialogs import form_dialog
+from blueprints.htmx import done, render, wants_fragment
 from blueprints.notifications_forms import NotificationsForm, RemoveForm, TargetForm
+from blueprints.settings import stored
 from blueprints.settings_forms import labelled
-from blueprints.support import actor, installation, reading, writing
+from blueprints.support import actor, installation, reading
 from models import Role
 from services.monitoring.notices import credential_expires
 from services.monitoring.notifications import (
@@ -24,8 +26,8 @@ from services.monitoring.notifications import (
     targets,
     test_target,
 )
-from services.setting_changes import ChangedMeanwhileError, change_settings, fingerprint
-from services.settings import SettingsError, load_settings
+from services.setting_changes import fingerprint
+from services.settings import load_settings
 
 blueprint = Blueprint("notifications", __name__, url_prefix="/settings/notifications")
 
@@ -34,15 +36,15 @@ blueprint = Blueprint("notifications", __name__, url_prefix="/settings/notificat
 @requires(Role.ADMIN)
 def index() -> Response:
     with reading() as session:
-        stored = load_settings(session)
-    return _page(NotificationsForm(data=NotificationsForm.shown(stored)))
+        present = load_settings(session)
+    return _page(NotificationsForm(data=NotificationsForm.shown(present)))
 
 
 @blueprint.post("")
 @requires(Role.ADMIN)
 def save() -> Response:
     form = NotificationsForm()
-    if not (form.validate_on_submit() and _stored(form)):
+    if not (form.validate_on_submit() and stored(form)):
         return _page(form, status=422)
     flash("Saved.")
     return make_response(redirect(url_for(".index"), 303))
@@ -82,48 +84,25 @@ def test(number: int) -> Response:
     return _done(f"{target.name}: {said}")
 
 
-def _stored(form: NotificationsForm) -> bool:
-    """Whether it was kept; else the form says why not."""
-    try:
-        with writing() as session, session.begin():
-            seen, now = form.seen.data or "", installation().now()
-            change_settings(session, form.values(), seen=seen, actor=actor(), now=now)
-    except SettingsError as error:
-        form.field(error.name).errors = [f"{error.reason}. Nothing was changed."]
-        return False
-    except ChangedMeanwhileError:
-        form.changed_meanwhile = True
-        return False
-    return True
-
-
 def _page(form: NotificationsForm, *, status: int = 200) -> Response:
     with reading() as session:
-        stored = load_settings(session)
-        expires = credential_expires(session, stored)
-    form.seen.data = fingerprint(stored, form.values())
+        present = load_settings(session)
+        expires = credential_expires(session, present)
+    form.seen.data = fingerprint(present, form.values())
     return render(
         "notifications/index.html",
         fragment="notifications/_index.html",
         status=status,
         form=form,
         expires=expires,
-        differences=labelled(form, form.shown(stored)) if form.changed_meanwhile else [],
+        differences=labelled(form, form.shown(present)) if form.changed_meanwhile else [],
         **_list(),
     )
 
 
-def _dialog(
-    form: FlaskForm, change: Callable[[], str], *, content: str, title: str, **context: Any
-) -> Response:
+def _dialog(form: FlaskForm, change: Callable[[], str], **shown: Any) -> Response:
     """Show a form, or do what it asks; what cannot be done is said in the form."""
-    context["modal"] = wants_fragment()
-    if not form.is_submitted():
-        return render_dialog(content, title=title, form=form, **context)
-    message = _changed(form, change) if form.validate() else None
-    if message is None:
-        return render_dialog(content, title=title, status=422, form=form, **context)
-    return _done(message)
+    return form_dialog(form, lambda: _changed(form, change), _done, **shown)
 
 
 def _changed(form: FlaskForm, change: Callable[[], str]) -> str | None:

@@ -140,12 +140,12 @@ def saved(form: SettingsForm, check: Callable[[SettingsForm], str] | None = None
     if not form.validate_on_submit():
         return None
     note = check(form) if check else ""
-    if form.errors or not _stored(form):
+    if form.errors or not stored(form):
         return None
     return f"Saved. {note}".strip()
 
 
-def _stored(form: SettingsForm) -> bool:
+def stored(form: SettingsForm) -> bool:
     """Whether it was kept; else the form says why not."""
     try:
         with writing() as session, session.begin():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -88,15 +89,7 @@ def edit(tenant_id: str) -> Response:
 @requires(Role.OPERATOR)
 def save(tenant_id: str) -> Response:
     form = MappingForm.of(request.form)
-    try:
-        with writing() as session, session.begin():
-            _customer(session, tenant_id)
-            tenant_mappings.map_customer(session, tenant_id, _author(), **asdict(form))
-    except MappingError as error:
-        return _mapping_again(tenant_id, form, problem=str(error))
-    except StaleMappingError:
-        return _mapping_again(tenant_id, form, theirs=True)
-    return _saved("Saved. The next run uses it.")
+    return _save(tenant_id, form, tenant_mappings.map_customer, again=_mapping_again)
 
 
 @blueprint.get("/lookups/companies")
@@ -125,15 +118,7 @@ def products(tenant_id: str) -> Response:
 @requires(Role.OPERATOR)
 def save_products(tenant_id: str) -> Response:
     form = ProductAgreementsForm.of(request.form)
-    try:
-        with writing() as session, session.begin():
-            _customer(session, tenant_id)
-            tenant_mappings.set_product_agreements(session, tenant_id, _author(), **asdict(form))
-    except MappingError as error:
-        return _products_again(tenant_id, form, problem=str(error))
-    except StaleMappingError:
-        return _products_again(tenant_id, form, stale=True)
-    return _saved("Saved. The next run uses it.")
+    return _save(tenant_id, form, tenant_mappings.set_product_agreements, again=_products_again)
 
 
 # --- suggestions --------------------------------------------------------------------------------
@@ -279,6 +264,25 @@ def _products_again(tenant_id: str, form: ProductAgreementsForm, **what: Any) ->
     context = _products(tenant_id) | {"chosen": form.wanted, **what}
     title = f"Agreements by product for {context['row'].tenant_name}"
     return _form_again("tenant_mappings/_products.html", title, **context)
+
+
+def _save(
+    tenant_id: str,
+    form: MappingForm | ProductAgreementsForm,
+    change: Callable[..., None],
+    *,
+    again: Callable[..., Response],
+) -> Response:
+    """Do what a dialog asks; else the dialog again, with the problem or what others saved."""
+    try:
+        with writing() as session, session.begin():
+            _customer(session, tenant_id)
+            change(session, tenant_id, _author(), **asdict(form))
+    except MappingError as error:
+        return again(tenant_id, form, problem=str(error))
+    except StaleMappingError:
+        return again(tenant_id, form, stale=True)
+    return _saved("Saved. The next run uses it.")
 
 
 def _form_again(content: str, title: str, **context: Any) -> Response:

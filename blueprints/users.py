@@ -10,7 +10,8 @@ from flask_wtf import FlaskForm
 from sqlalchemy.orm import Session
 
 from blueprints.access import requires
-from blueprints.htmx import done, render, render_dialog, wants_fragment
+from blueprints.dialogs import form_dialog
+from blueprints.htmx import done, render, wants_fragment
 from blueprints.support import actor, installation, me, reading, user_id, writing
 from blueprints.users_forms import DeleteForm, NewUserForm, PasswordForm, RoleForm
 from models import Role, User
@@ -109,21 +110,12 @@ def delete(number: int) -> Response:
     return _dialog(form, change, content="users/_delete.html", title="Delete user", user=user)
 
 
-def _dialog(
-    form: FlaskForm,
-    change: Callable[[Session], str],
-    *,
-    content: str,
-    title: str,
-    **context: Any,
-) -> Response:
+def _dialog(form: FlaskForm, change: Callable[[Session], str], **shown: Any) -> Response:
     """Show a form, or do what it asks; what cannot be done is said in the form."""
-    context["modal"] = wants_fragment()
-    if not form.is_submitted():
-        return render_dialog(content, title=title, form=form, **context)
-    message = _changed(form, change) if form.validate() else None
-    if message is None:
-        return render_dialog(content, title=title, status=422, form=form, **context)
+    return form_dialog(form, lambda: _changed(form, change), _done, **shown)
+
+
+def _done(message: str) -> Response:
     if not wants_fragment():
         flash(message)
     return done(url_for(".index"), fragment="users/_table.html", toast=message, **_list())

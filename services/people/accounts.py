@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import unicodedata
+from collections.abc import Mapping
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -49,14 +50,7 @@ def create_user(
         raise AccountError(f"There is a user {taken.name!r} already. Nothing was changed.")
     user = models.User(name=name, role=role, password_hash=kept, created_at=now)
     session.add(user)
-    audit.record(
-        session,
-        at=now,
-        actor=actor,
-        action="user.create",
-        subject=f"user {name}",
-        after={"role": role.value},
-    )
+    record(session, "user.create", user, actor=actor, now=now, after={"role": role.value})
     return user
 
 
@@ -91,6 +85,28 @@ def refuse_weak(password: str, name: str) -> None:
     reason = passwords.weakness(password, name)
     if reason is not None:
         raise AccountError(f"{reason} Nothing was changed.")
+
+
+def record(
+    session: Session,
+    action: str,
+    user: models.User,
+    *,
+    actor: str,
+    now: dt.datetime,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+) -> None:
+    """Add to the audit what was done to an account."""
+    audit.record(
+        session,
+        at=now,
+        actor=actor,
+        action=action,
+        subject=f"user {user.name}",
+        before=before,
+        after=after,
+    )
 
 
 def _refuse_name(name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -18,10 +18,9 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Role
-from services import audit
 from services.clients.identity import Identity
 from services.people import sign_in_events
-from services.people.accounts import LONGEST_NAME, belongs_to_the_audit, folded
+from services.people.accounts import LONGEST_NAME, belongs_to_the_audit, folded, record
 from services.people.api_tokens import end_tokens_of
 from services.people.sign_in import begin_session, end_sessions_of
 from services.people.sign_in_events import Way
@@ -146,7 +145,7 @@ def _new(
     )
     session.add(user)
     after = {"role": role.value, "identity": user.subject}
-    _record(session, "user.create", user, now, before=None, after=after)
+    record(session, "user.create", user, actor=ACTOR, now=now, after=after)
     return user
 
 
@@ -154,7 +153,7 @@ def _follow_groups(session: Session, user: models.User, role: Role, now: dt.date
     before, after = {"role": user.role.value}, {"role": role.value}
     user.role = role
     end_sessions_of(session, user)
-    _record(session, "user.role", user, now, before=before, after=after)
+    record(session, "user.role", user, actor=ACTOR, now=now, before=before, after=after)
 
 
 def _shut_out(session: Session, user: models.User, now: dt.datetime) -> None:
@@ -168,7 +167,7 @@ def _shut_out(session: Session, user: models.User, now: dt.datetime) -> None:
     end_sessions_of(session, user)
     before = {"sessions": sessions, "api_tokens": tokens}
     after = {"sessions": 0, "api_tokens": 0, "why": "none of their groups may use Tallybridge"}
-    _record(session, "user.shut_out", user, now, before=before, after=after)
+    record(session, "user.shut_out", user, actor=ACTOR, now=now, before=before, after=after)
 
 
 def _wanted_name(identity: Identity) -> str:
@@ -187,23 +186,3 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     others = {folded(other) for other in taken}
     numbered = (f"{name[: LONGEST_NAME - 8]} ({number})" for number in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if folded(free) not in others)
-
-
-def _record(
-    session: Session,
-    action: str,
-    user: models.User,
-    now: dt.datetime,
-    *,
-    before: Mapping[str, object] | None,
-    after: Mapping[str, object],
-) -> None:
-    audit.record(
-        session,
-        at=now,
-        actor=ACTOR,
-        action=action,
-        subject=f"user {user.name}",
-        before=before,
-        after=after,
-    )

@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 import models
-from services import audit
 from services.people import sign_in_events, throttle
-from services.people.accounts import AccountError
+from services.people.accounts import AccountError, record
 from services.people.sign_in import begin_session, end_session, end_sessions_of, find_waiting
 from services.people.sign_in_events import Way
 from services.secrets import Vault
@@ -235,12 +234,6 @@ def _record(
     before: str | None,
     after: str,
 ) -> None:
-    audit.record(
-        session,
-        at=now,
-        actor=actor,
-        action="user.second_factor",
-        subject=f"user {user.name}",
-        before=None if before is None else {"second_factor": before},
-        after={"second_factor": after},
-    )
+    was = None if before is None else {"second_factor": before}
+    becomes = {"second_factor": after}
+    record(session, "user.second_factor", user, actor=actor, now=now, before=was, after=becomes)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 import models
 from services import audit
+from services.people.accounts import record
 from services.people.throttle import DAY, TURN, Attempt, Limit, Of
 from services.people.turns import take_turn
 
@@ -57,9 +58,7 @@ def signed_in(
     _log.info("signed in", extra={"account": user.name, **after})
     if Way.HEADER in ways and after in _lately(session, SIGNED_IN, user.name, now):
         return
-    audit.record(
-        session, at=now, actor=user.name, action=SIGNED_IN, subject=f"user {user.name}", after=after
-    )
+    record(session, SIGNED_IN, user, actor=user.name, now=now, after=after)
 
 
 def failed(

@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 import models
 from models import Role
-from services import audit
 from services.people import passwords, second_factor, throttle
-from services.people.accounts import AccountError, find_by_name, refuse_weak
+from services.people.accounts import AccountError, find_by_name, record, refuse_weak
 from services.people.api_tokens import end_tokens_of
 from services.people.sign_in import alive, end_sessions_of, guessed_at
 
@@ -63,7 +62,8 @@ def change_role(
         _keep_an_administrator(session, user)
     user.role = role
     end_sessions_of(session, user)
-    _record(session, "user.role", user, by.name, now, before={"role": before}, after={"role": role})
+    was, becomes = {"role": before}, {"role": role}
+    record(session, "user.role", user, actor=by.name, now=now, before=was, after=becomes)
     return user
 
 
@@ -90,7 +90,8 @@ def set_password(
     end_sessions_of(session, user)
     end_tokens_of(session, user, actor=actor, now=now)
     throttle.forgive(session, guessed_at(user.name))
-    _record(session, "user.password", user, actor, now, before=None, after={"password": "(secret)"})
+    after = {"password": "(secret)"}
+    record(session, "user.password", user, actor=actor, now=now, after=after)
     return user
 
 
@@ -98,9 +99,7 @@ def end_sessions(session: Session, user_id: int, *, now: dt.datetime) -> models.
     """End every session of a user, as the user wants it. Raises AccountError."""
     user = _found(session, user_id)
     end_sessions_of(session, user)
-    _record(
-        session, "user.sessions", user, user.name, now, before=None, after={"sessions": "ended"}
-    )
+    record(session, "user.sessions", user, actor=user.name, now=now, after={"sessions": "ended"})
     return user
 
 
@@ -129,7 +128,7 @@ def delete_user(session: Session, user_id: int, *, by: models.User, now: dt.date
     end_tokens_of(session, user, actor=by.name, now=now)
     for table in (models.StagedEdit, models.RecoveryCode):
         session.execute(sa.delete(table).where(table.user_id == user.id))
-    _record(session, "user.delete", user, by.name, now, before={"role": user.role}, after=None)
+    record(session, "user.delete", user, actor=by.name, now=now, before={"role": user.role})
     session.delete(user)
     return user.name
 
@@ -187,24 +186,3 @@ def _lock(session: Session, user: models.User) -> None:
     row = sa.select(users.id).where(users.id == user.id).with_for_update()
     if session.scalar(row) is None:
         raise AccountError(_GONE)
-
-
-def _record(
-    session: Session,
-    action: str,
-    user: models.User,
-    actor: str,
-    now: dt.datetime,
-    *,
-    before: dict[str, str] | None,
-    after: dict[str, str] | None,
-) -> None:
-    audit.record(
-        session,
-        at=now,
-        actor=actor,
-        action=action,
-        subject=f"user {user.name}",
-        before=before,
-        after=after,
-    )
