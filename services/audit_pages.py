@@ -33,7 +33,7 @@ ACTIONS: Mapping[str, str] = {
     "user.delete": "deleted a user",
     "user.second_factor": "changed a second factor",
     "user.sign_in": "signed in",
-    "sign_in.locked": "stopped guesses after failed sign-ins",
+    "sign_in.locked": "stopped guesses",
     "user.sessions": "signed out elsewhere",
     "user.shut_out": "ended all access of a user",
     "token.create": "made an API token",

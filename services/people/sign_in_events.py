@@ -21,7 +21,7 @@ from services.people.accounts import record
 from services.people.throttle import DAY, TURN, Attempt, Limit, Of
 from services.people.turns import take_turn
 
-ACTOR = "tallybridge"
+ACTOR = "Tallybridge"
 SIGNED_IN, LOCKED = "user.sign_in", "sign_in.locked"
 TOLD_ONCE_IN = dt.timedelta(hours=1)
 """A lockout that follows another of the same within this time goes on; it is no new one."""
@@ -124,17 +124,20 @@ def _lately(
     ).all()
 
 
-def _what(limit: Limit, attempt: Attempt, way: Way) -> dict[str, str | int]:
+def _what(limit: Limit, attempt: Attempt, way: Way) -> dict[str, str]:
     """The same for the same lockout, so that it is known again."""
     return {
         "way": way.value,
         "refused": "from everywhere" if limit.of is Of.ACCOUNT else f"from {attempt.address}",
-        "failed_attempts": limit.attempts,
-        "within_minutes": limit.within // dt.timedelta(minutes=1),
+        "failed_attempts": f"{limit.attempts} within {_span(limit.within)}",
     }
 
 
-def _tell(session: Session, subject: str, what: dict[str, str | int], now: dt.datetime) -> None:
+def _span(within: dt.timedelta) -> str:
+    return "a day" if within == DAY else f"{within // dt.timedelta(minutes=1)} minutes"
+
+
+def _tell(session: Session, subject: str, what: dict[str, str], now: dt.datetime) -> None:
     """Log it; into the audit as well, unless it stands there or too many do."""
     _log.warning("sign-in locked", extra={"subject": subject, **what})
     take_turn(session, TURN)

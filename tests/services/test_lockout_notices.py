@@ -20,7 +20,7 @@ EVERYTHING = AppSettings(schedule=Schedule(when="by_hand"))
 
 def locked(at: dt.datetime, way: Way = Way.PASSWORD) -> models.AuditEvent:
     return models.AuditEvent(
-        at=at, actor="tallybridge", action=LOCKED, subject="user @anna", after={"way": way.value}
+        at=at, actor="Tallybridge", action=LOCKED, subject="user @anna", after={"way": way.value}
     )
 
 

@@ -78,9 +78,9 @@ def test_a_thousand_guesses_are_one_event(open_session: Open, now: dt.datetime) 
     looked_at = sum(guess(open_session, now) for _ in range(1000))
     (event,) = events(open_session)
     assert looked_at == 10
-    assert (event.actor, event.subject) == ("tallybridge", "user anna")
+    assert (event.actor, event.subject) == ("Tallybridge", "user anna")
     assert event.after == {
-        "way": "password", "refused": f"from {HERE}", "failed_attempts": 10, "within_minutes": 15,
+        "way": "password", "refused": f"from {HERE}", "failed_attempts": "10 within 15 minutes",
     }  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_an_address_that_tries_many_names_is_stopped_and_told(
     (event,) = events(open_session)
     assert event.subject == "address 2001:db8::/64"
     assert event.after is not None
-    assert event.after["failed_attempts"] == 50
+    assert event.after["failed_attempts"] == "50 within 15 minutes"
 
 
 def test_guesses_from_many_addresses_are_told_of_the_account(
