@@ -78,8 +78,13 @@ def accept(session: Session, proof: Proof | None) -> models.User | None:
 
 
 def guessed_at(name: str) -> str:
-    """Under which account guesses at the password of this name are counted."""
-    return "password:" + "".join(letter for letter in folded(name) if letter.isprintable())
+    """Under which account guesses at the password of this name are counted.
+
+    Only as much of a hash as tells names apart: what was typed may be a password, and no backup
+    should hold it.
+    """
+    shown = "".join(letter for letter in folded(name) if letter.isprintable())
+    return f"password:{_digest(shown)[:8]}"
 
 
 def begin_session(session: Session, user: models.User, *, now: dt.datetime) -> str:
@@ -174,4 +179,4 @@ def _begin(session: Session, user: models.User, *, now: dt.datetime, awaits_code
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

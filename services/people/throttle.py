@@ -78,7 +78,7 @@ def claim(
 ) -> Attempt:
     """Count an attempt before it is checked. `succeeded` takes its number.
 
-    `account` says what is guessed at, like `password:anna`. Raises ThrottledError, and has written
+    `account` says what is guessed at, like `code:7`. Raises ThrottledError, and has written
     nothing then: guessing on must not cost more than a look.
     """
     take_turn(session, TURN)
