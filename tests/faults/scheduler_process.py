@@ -30,6 +30,7 @@ from services.scheduling import scheduled_run
 from services.scheduling.scheduler import Scheduler
 from services.scheduling.slots import SCHEDULED, Outcome
 from services.secrets import Vault
+from tests.at import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Fast(Installation):
 
 def main(began: str, go: str, speed: str, beat: str) -> None:
     """Lead or wait to lead, until told to end."""
+    end_with_parent()
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # late beats are no news here
     faulthandler.register(signal.SIGUSR1)  # to say where it hangs, if it ever does
     ended = threading.Event()
