@@ -28,6 +28,7 @@ from models.people import (
     TokenScope,
     User,
 )
+from models.reconciliation import ComparedRow, Comparison
 from models.runs import OPEN_INTENTS, Change, ChangeState, Finding, RunState, SyncRun
 from models.usage import UsageLine, UsageReport
 
@@ -42,6 +43,8 @@ __all__ = [
     "Change",
     "ChangeState",
     "Company",
+    "ComparedRow",
+    "Comparison",
     "ConnectionValue",
     "DirectoryRefresh",
     "ExactDecimal",

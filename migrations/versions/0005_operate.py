@@ -1,4 +1,4 @@
-"""Running unattended: slots, notices, second factors, tokens of the API; texts of any length.
+"""Running unattended: slots, notices, second factors, tokens of the API, comparisons; long texts.
 
 Revision 0005, after 0004.
 """
@@ -114,6 +114,32 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_scheduled_slots_due_at"), ["due_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_scheduled_slots_state"), ["state"], unique=False)
 
+    op.create_table(
+        "comparisons",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("month", sa.String(length=7), nullable=False),
+        sa.Column("read_at", sa.DateTime(), nullable=False),
+        sa.Column("audited", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["sync_runs.id"], name=op.f("fk_comparisons_run_id_sync_runs")
+        ),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_comparisons")),
+        sa.UniqueConstraint("month", name=op.f("uq_comparisons_month")),
+    )
+    op.create_table(
+        "compared_rows",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["comparisons.run_id"], name=op.f("fk_compared_rows_run_id_comparisons")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_compared_rows")),
+    )
+    with op.batch_alter_table("compared_rows", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_compared_rows_run_id"), ["run_id"], unique=False)
+
     with op.batch_alter_table("login_sessions", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column("awaits_code", sa.Boolean(), server_default=sa.false(), nullable=False)
@@ -163,6 +189,11 @@ def downgrade() -> None:
     with op.batch_alter_table("login_sessions", schema=None) as batch_op:
         batch_op.drop_column("awaits_code")
 
+    with op.batch_alter_table("compared_rows", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_compared_rows_run_id"))
+
+    op.drop_table("compared_rows")
+    op.drop_table("comparisons")
     with op.batch_alter_table("scheduled_slots", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_scheduled_slots_state"))
         batch_op.drop_index(batch_op.f("ix_scheduled_slots_due_at"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,9 @@ from services.sync.model import (
 class Gathered:
     """A situation, the report that it rests on, and the settings in force when it was read.
 
-    `read_at` is when we began to read ConnectWise: nothing of it is older.
+    `read_at` is when we began to read ConnectWise: nothing of it is older. `whole` is the same
+    situation with the agreements of every mapped customer, whether or not its sync is on; None
+    when there are some that a plan does not need and nobody asked for. No plan is made from it.
     """
 
     situation: Situation
@@ -44,6 +47,7 @@ class Gathered:
     report_id: int
     settings: AppSettings
     trusted_tenants: frozenset[str]
+    whole: Situation | None
 
 
 def newest_report(
@@ -62,8 +66,13 @@ def newest_report(
     return this_month.previous, context.sophos.usage(this_month.previous)
 
 
-def gather(context: SyncContext, month: Month, lines: list[UsageLine]) -> Gathered:
-    """Read mappings and both vendors. Any list that is not complete raises its VendorError."""
+def gather(
+    context: SyncContext, month: Month, lines: list[UsageLine], *, whole: bool = False
+) -> Gathered:
+    """Read mappings and both vendors. Any list that is not complete raises its VendorError.
+
+    `whole` reads what is mapped but switched off as well, to compare it.
+    """
     context.progress("Reading customers from Sophos", 0, 1)
     tenants = context.sophos.tenants()
     with context.session() as session, session.begin():
@@ -81,9 +90,11 @@ def gather(context: SyncContext, month: Month, lines: list[UsageLine]) -> Gather
         report_id, trusted = report.id, reports.trusted_tenants(session, month)
 
     read_at = context.now()
-    agreement_ids = _agreement_ids(mapped.values(), owned)
-    agreements = _by_id(context.connectwise.agreements(ids=agreement_ids) if agreement_ids else [])
-    situation = Situation(
+    needed = _agreement_ids(mapped.values(), owned)
+    every = needed | _mapped_agreements(mapped.values())
+    asked = every if whole else needed
+    agreements = _by_id(context.connectwise.agreements(ids=asked) if asked else [])
+    everything = Situation(
         month=month,
         today=settings.today(context.now()),
         usage=lines,
@@ -97,7 +108,23 @@ def gather(context: SyncContext, month: Month, lines: list[UsageLine]) -> Gather
         serial_assignments=serials,
         rules=settings.rules,
     )
-    return Gathered(situation, read_at, report_id, settings, trusted)
+    return Gathered(
+        situation=_part(everything, needed),
+        read_at=read_at,
+        report_id=report_id,
+        settings=settings,
+        trusted_tenants=trusted,
+        whole=everything if asked == every else None,
+    )
+
+
+def _part(situation: Situation, agreement_ids: Collection[int]) -> Situation:
+    """What a plan is made from: the same whoever asked, whatever else was read."""
+    return dataclasses.replace(
+        situation,
+        agreements={k: a for k, a in situation.agreements.items() if k in agreement_ids},
+        additions={k: a for k, a in situation.additions.items() if k in agreement_ids},
+    )
 
 
 # --- from ConnectWise and Sophos ----------------------------------------------------------------
@@ -109,14 +136,17 @@ def _by_id(agreements: Iterable[Agreement]) -> dict[int, Agreement]:
 
 def _agreement_ids(tenants: Iterable[TenantMapping], owned: Iterable[OwnedAddition]) -> set[int]:
     """Agreements of tenants whose sync is on, and those on which we keep something right."""
-    mapped = {
+    mapped = _mapped_agreements(tenant for tenant in tenants if tenant.sync)
+    return mapped | {o.agreement_id for o in owned if not o.ended_by_us}
+
+
+def _mapped_agreements(tenants: Iterable[TenantMapping]) -> set[int]:
+    return {
         agreement_id
         for tenant in tenants
-        if tenant.sync
         for agreement_id in (tenant.agreement_id, *tenant.agreements_by_product.values())
         if agreement_id is not None
     }
-    return mapped | {o.agreement_id for o in owned if not o.ended_by_us}
 
 
 def read_additions(

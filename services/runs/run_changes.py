@@ -233,7 +233,7 @@ def names_for(session: Session, rows: Iterable[models.Change]) -> Names:
     tenant_ids = {row.tenant_id for row in rows} | {
         record["tenant_id"] for row in rows for record in row.explanation
     }
-    return _names(
+    return names_of(
         session,
         {t for t in tenant_ids if t},
         {row.catalog_item_id for row in rows if row.catalog_item_id},
@@ -241,9 +241,10 @@ def names_for(session: Session, rows: Iterable[models.Change]) -> Names:
     )
 
 
-def _names(
+def names_of(
     session: Session, tenant_ids: set[str], item_ids: set[int], agreement_ids: set[int]
 ) -> Names:
+    """What these ids are called."""
     tenant, product, item = models.TenantMapping, models.ProductMapping, models.CatalogItem
     rows = session.execute(
         sa.select(

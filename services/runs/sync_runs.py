@@ -21,7 +21,7 @@ from services.context import StoppedError, SyncContext
 from services.database import AlreadyLockedError, exclusive
 from services.journal import skip_planned, store_plan
 from services.logs import during
-from services.runs import approvals, doubts, reports, reversal
+from services.runs import approvals, doubts, reconciliation, reports, reversal
 from services.runs.apply import apply_run
 from services.runs.gather import Gathered, gather, newest_report
 from services.runs.recovery import mark_interrupted, recover, settle_open_intents
@@ -65,7 +65,7 @@ def preview(
     with _begun(context, month, on_start=on_start) as begun:
         context = begun.context
         _settle_earlier(context, begun)
-        if _plan(context, begun, month) is not None:
+        if _plan(context, begun, month, whole=True) is not None:
             _finish(context, begun.run_id, RunState.PLANNED)
     return begun.result
 
@@ -293,19 +293,22 @@ def _finish(context: SyncContext, run_id: int, state: RunState, message: str | N
 # --- planning -----------------------------------------------------------------------------------
 
 
-def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered | None:
+def _plan(
+    context: SyncContext, begun: _Begun, month: Month | None, *, whole: bool = False
+) -> Gathered | None:
     """Gather, plan, guard and store. None when Sophos has no report: the run has ended then."""
     settings = context.settings()
     context.progress("Reading usage from Sophos", 0, 1)
     found, lines = newest_report(context, month, settings)
-    _set_month(context, begun.run_id, found)
+    with context.session() as session, session.begin():
+        session.get_one(models.SyncRun, begun.run_id).month = str(found)
     if lines is None:
         this_month = Month.of(settings.today(context.now()))
         words = _NOT_READY if found >= this_month.previous else _NEVER_READY
         _finish(context, begun.run_id, RunState.NOT_READY, words.format(month=found))
         return None
     context.stop_if_asked()
-    gathered = gather(context, found, lines)
+    gathered = gather(context, found, lines, whole=whole)
     state = desired_additions(gathered.situation)
     with context.session() as session:
         synced, restored = reports.newest_written_month(session), reports.restored_unseen(session)
@@ -321,13 +324,9 @@ def _plan(context: SyncContext, begun: _Begun, month: Month | None) -> Gathered 
     )
     _trust(context, gathered, state, plan)
     stored = _store(context, begun.run_id, plan, gathered.situation, report_id=gathered.report_id)
+    reconciliation.keep(context, begun.run_id, gathered)
     begun.confirmed = stored.confirmed
     return gathered
-
-
-def _set_month(context: SyncContext, run_id: int, month: Month) -> None:
-    with context.session() as session, session.begin():
-        session.get_one(models.SyncRun, run_id).month = str(month)
 
 
 def _trust(context: SyncContext, gathered: Gathered, state: DesiredState, plan: Plan) -> None:

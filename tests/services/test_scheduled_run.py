@@ -241,7 +241,7 @@ def test_a_database_that_went_away_is_tried_again(
 ) -> None:
     """PostgreSQL was restarted, or a volume was full; a monthly slot must not wait for a month."""
 
-    def gone(*_args: object) -> None:
+    def gone(*_args: object, **_named: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
