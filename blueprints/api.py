@@ -17,7 +17,7 @@ from blueprints.support import installation, reading
 from blueprints.sync_runs import jobs
 from models import Role, RunState
 from services.context import SyncContext
-from services.formats import json_documents, json_shapes
+from services.formats import json_documents, json_shapes, reconciliation_shapes
 from services.formats.config_import import import_config
 from services.formats.config_json import config_of, pointer_of
 from services.formats.lined_yaml import ConfigFileError
@@ -77,6 +77,20 @@ def findings() -> Response:
     """Everything that a person must look at, as the page Findings has it."""
     with reading() as session:
         return answer(json_documents.open_findings(session))
+
+
+@operations.get(
+    "/reconciliation", "Compare usage with what is billed",
+    answer=reconciliation_shapes.Reconciliation, query=reconciliation_shapes.ReconciliationQuery,
+)  # fmt: skip
+@requires(Role.VIEWER)
+def reconciliation(query: reconciliation_shapes.ReconciliationQuery) -> Response:
+    """As it was read last, with what we wrote since. A plan reads it anew."""
+    with reading() as session:
+        found = json_documents.reconciliation(
+            session, month=query.month, show=query.show, page=query.page, size=query.size
+        )
+    return answer(found)
 
 
 # --- doing --------------------------------------------------------------------------------------

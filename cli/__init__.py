@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from cli import check, configuration, data, demo_sandbox, sync, users
+from cli import check, configuration, data, demo_sandbox, reconcile, sync, users
 
 
 def register(app: Flask) -> None:
@@ -13,6 +13,7 @@ def register(app: Flask) -> None:
         check.check,
         configuration.config,
         sync.sync,
+        reconcile.reconcile,
         users.users,
         data.backup,
         data.restore,

@@ -14,9 +14,14 @@ from models import ChangeState, RunState
 from services.formats.config_file import export_document
 from services.installation import Installation
 from services.monitoring import findings, overview
+from services.runs import reconciliation as compared
+from services.runs import reconciliation_pages as compared_pages
 from services.runs import run_pages
+from services.runs.reconciliation import Line
 from services.runs.run_pages import RunLine
 from services.scheduling.schedule import in_words
+from services.sync.reconcile import Side
+from services.sync.words import number
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -67,6 +72,30 @@ def open_findings(session: Session) -> Document:
         "run": found.run.id if found.run else None,
         "open": found.open,
         "findings": [_finding(group, each) for group in found.groups for each in group.findings],
+    }
+
+
+def reconciliation(
+    session: Session, *, month: str | None, show: str, page: int, size: int
+) -> Document:
+    """The newest comparison, of a month if asked: totals of all of it, and some of its lines."""
+    comparison = compared.newest(session, month)
+    found = compared.lines(session, comparison) if comparison else []
+    lines = compared_pages.ordered(found, compared_pages.View(show=show, sort="customer"))
+    totals = compared_pages.totals(found)
+    part = lines[(page - 1) * size : page * size]
+    return {
+        "run": comparison.run_id if comparison else None,
+        "month": comparison.month if comparison else None,
+        "read_at": _instant(comparison.read_at) if comparison else None,
+        "not_billed": _side(totals.not_billed),
+        "overbilled": _side(totals.overbilled),
+        "agree": totals.agree,
+        "items": [_compared(line) for line in part],
+        "page": page,
+        "size": size,
+        "pages": max(1, -(-len(lines) // size)),
+        "total": len(lines),
     }
 
 
@@ -139,6 +168,36 @@ def _finding(group: findings.Group, each: findings.OpenFinding) -> Document:
         "serial": each.serial,
         "count": each.count,
         "settled": each.settled,
+    }
+
+
+def _side(side: Side) -> Document:
+    return {
+        "lines": side.rows,
+        "quantity": number(side.seats),
+        "money": number(side.money),
+        "unpriced_lines": side.unpriced,
+        "unpriced_quantity": number(side.unpriced_seats),
+    }
+
+
+def _compared(line: Line) -> Document:
+    return {
+        "tenant_ids": list(line.tenant_ids),
+        "customer": line.customer or None,
+        "serial": line.serial,
+        "products": list(line.product_keys),
+        "agreement_id": line.agreement_id,
+        "catalog_item": line.item,
+        "catalog_item_id": line.item_id,
+        "sophos": number(line.sophos),
+        "connectwise": number(line.connectwise),
+        "difference": number(line.difference),
+        "unit_price": None if line.unit_price is None else number(line.unit_price),
+        "money": None if line.money is None else number(line.money),
+        "verdict": line.verdict.value,
+        "obstacles": [obstacle.value for obstacle in line.obstacles],
+        "why": compared_pages.why(line),
     }
 
 

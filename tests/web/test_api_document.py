@@ -41,7 +41,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def test_every_address_is_in_the_document_and_the_other_way_round(app: Flask) -> None:
     assert served(app) == described()
-    assert len(described()) == 13
+    assert len(described()) == 14
 
 
 def test_every_name_in_it_means_something() -> None:

@@ -29,6 +29,7 @@ FOR_VIEWERS = {
     ("GET", "/runs/1"),
     ("GET", "/plans"),
     ("GET", "/findings"),
+    ("GET", "/reconciliation"),
     ("GET", "/mappings"),
     ("GET", "/mappings/products"),
     ("GET", "/mappings/tenants"),
