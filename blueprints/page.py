@@ -24,6 +24,7 @@ MENU = (
     ("Customers", "tenant_mappings.index", "users", Role.VIEWER),
     ("Sync runs", "sync_runs.index", "refresh-cw", Role.VIEWER),
     ("Findings", "findings.index", "flag", Role.VIEWER),
+    ("Reconciliation", "reconciliation.index", "list-checks", Role.VIEWER),
     ("Audit", "audit.index", "history", Role.VIEWER),
     ("Settings", "settings.index", "settings", Role.VIEWER),
 )
