@@ -43,7 +43,7 @@ def compare() -> Response:
     try:
         mark_dead_runs(installation())
         jobs().start(
-            lambda context, told: sync_runs.preview(context, month, on_start=told),
+            lambda context, told: sync_runs.preview(context, month, whole=True, on_start=told),
             actor=actor(),
             trigger=COMPARING,
             key=request.form.get("key", ""),

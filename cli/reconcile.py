@@ -33,7 +33,7 @@ _PIPE_WIDTH = 160
 def reconcile(month: Month | None, *, as_json: bool) -> None:
     """Compare usage with what is billed, whether or not its sync is on."""
     context = sync_context(COMPARING, quiet=as_json)
-    result = sync_runs.preview(context, month)
+    result = sync_runs.preview(context, month, whole=True)
     for note in result.notes:
         click.echo(note, err=True)
     with context.session() as session:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -24,6 +24,7 @@ from services.sync.model import (
     Addition,
     Change,
     ChangeKind,
+    OwnedAddition,
     Plan,
     Situation,
     Source,
@@ -79,6 +80,23 @@ class Journal:
                 row = session.get_one(models.Change, change_id)
                 row.state, row.error = ChangeState.SKIPPED, why
                 row.settled_at = self.context.now()
+
+
+def confirm(context: SyncContext, confirmed: Sequence[OwnedAddition]) -> None:
+    """Remember what our additions that are right already hold, and for which usage."""
+    with context.session() as session, session.begin():
+        rows = {
+            row.addition_id: row
+            for row in session.scalars(
+                sa.select(models.OwnedAddition).where(models.OwnedAddition.ended_at.is_(None))
+            )
+        }
+        for owned in confirmed:
+            row = rows.get(owned.addition_id)
+            sources = [list(source) for source in sorted(owned.sources)]
+            if row and (row.quantity != owned.quantity or row.sources != sources):
+                row.quantity, row.sources = owned.quantity, sources
+                row.updated_at = context.now()
 
 
 def skip_planned(session: Session, run_id: int, why: str, now: dt.datetime) -> None:

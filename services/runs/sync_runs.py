@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from models import ChangeState, RunState
 from services.clients.errors import VendorError
 from services.context import StoppedError, SyncContext
 from services.database import AlreadyLockedError, exclusive
-from services.journal import skip_planned, store_plan
+from services.journal import confirm, skip_planned, store_plan
 from services.logs import during
 from services.runs import approvals, doubts, reconciliation, reports, reversal
 from services.runs.apply import apply_run
@@ -59,13 +59,20 @@ class RunResult:
 
 
 def preview(
-    context: SyncContext, month: Month | None = None, *, on_start: OnStart = _nobody_waits
+    context: SyncContext,
+    month: Month | None = None,
+    *,
+    whole: bool = False,
+    on_start: OnStart = _nobody_waits,
 ) -> RunResult:
-    """Plan a month and store the plan; nothing is written to either vendor."""
+    """Plan a month and store the plan; nothing is written to either vendor.
+
+    `whole` also reads the agreements of customers whose sync is off, to compare what they bill.
+    """
     with _begun(context, month, on_start=on_start) as begun:
         context = begun.context
         _settle_earlier(context, begun)
-        if _plan(context, begun, month, whole=True) is not None:
+        if _plan(context, begun, month, whole=whole) is not None:
             _finish(context, begun.run_id, RunState.PLANNED)
     return begun.result
 
@@ -89,7 +96,7 @@ def run(
             return begun.result
         if approve_all:
             approvals.approve(context, begun.run_id, None)
-        _confirm(context, begun.confirmed)
+        confirm(context, begun.confirmed)
         begun.error = _apply(context, begun.run_id, read_at=gathered.read_at)
     return begun.result
 
@@ -349,23 +356,6 @@ def _store(
         run_row.fingerprint = fingerprint(plan.changes)
         store_plan(session, run_row, plan, situation)
     return plan
-
-
-def _confirm(context: SyncContext, confirmed: Sequence[OwnedAddition]) -> None:
-    """Remember what our additions that are right already hold, and for which usage."""
-    with context.session() as session, session.begin():
-        rows = {
-            row.addition_id: row
-            for row in session.scalars(
-                sa.select(models.OwnedAddition).where(models.OwnedAddition.ended_at.is_(None))
-            )
-        }
-        for owned in confirmed:
-            row = rows.get(owned.addition_id)
-            sources = [list(source) for source in sorted(owned.sources)]
-            if row and (row.quantity != owned.quantity or row.sources != sources):
-                row.quantity, row.sources = owned.quantity, sources
-                row.updated_at = context.now()
 
 
 # --- applying -----------------------------------------------------------------------------------

@@ -29,7 +29,9 @@ def _runs_end(site: Site, sandbox: Sandbox) -> Iterator[None]:
 @pytest.fixture
 def compared(site: Site) -> Site:
     """The site after a comparison."""
-    sync_runs.preview(installation_of(site.app).context(actor="anna", trigger="comparison"))
+    sync_runs.preview(
+        installation_of(site.app).context(actor="anna", trigger="comparison"), whole=True
+    )
     return site
 
 

@@ -70,7 +70,7 @@ def _in_the_middle(
     one: Installation, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]
 ) -> Told:
     """A run in which something happens after the plan was stored and before it is applied."""
-    monkeypatch.setattr("services.runs.sync_runs._confirm", lambda *_args: action())
+    monkeypatch.setattr("services.runs.sync_runs.confirm", lambda *_args: action())
     return one.run()
 
 

@@ -436,7 +436,7 @@ def test_a_person_who_is_faster_than_the_run(
         }
         table.add(record, "jdoe", "2026-11-26T12:00:00Z")
 
-    monkeypatch.setattr("services.runs.sync_runs._confirm", meanwhile)
+    monkeypatch.setattr("services.runs.sync_runs.confirm", meanwhile)
     told = new.run(believed_for=dt.timedelta(0))
     assert len(open_at(new.state())[place]) == 1
     assert any("stands there now" in (c.error or "") for c in told.changes)

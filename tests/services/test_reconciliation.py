@@ -56,7 +56,7 @@ def test_a_preview_reads_what_is_switched_off_too(
 ) -> None:
     switch_all(False)
     sandbox.log.clear()
-    sync_runs.preview(work)
+    sync_runs.preview(work, whole=True)
     read = agreements_read(sandbox)
     with work.session() as session:
         mapped = set(session.scalars(sa.select(models.TenantMapping.agreement_id))) - {None}
@@ -81,7 +81,7 @@ def test_the_plan_is_the_same_whatever_is_compared(work: SyncContext) -> None:
     with work.session() as session, session.begin():
         off = session.scalars(sa.select(models.TenantMapping).where(models.TenantMapping.sync))
         next(iter(off)).sync = False
-    first = sync_runs.preview(work).run_id
+    first = sync_runs.preview(work, whole=True).run_id
     second = sync_runs.run(work).run_id
     with work.session() as session:
         prints = sa.select(models.SyncRun.fingerprint).where(models.SyncRun.id.in_([first, second]))
@@ -115,7 +115,7 @@ def test_what_a_person_changed_before_is_what_was_read(
     with work.session() as session:
         owned = session.scalars(sa.select(models.OwnedAddition)).all()[0]
     sandbox.edit({"action": "addition", "number": owned.addition_id, "quantity": 777})
-    sync_runs.preview(work)
+    sync_runs.preview(work, whole=True)
     place = (owned.agreement_id, owned.catalog_item_id)
     (line,) = [each for each in compared(work) if each.place == place]
     assert line.connectwise == 777
@@ -126,12 +126,12 @@ def test_a_product_that_was_made_since_is_billed_until_that_is_undone(
     work: SyncContext, switch_all: Switch
 ) -> None:
     switch_all(True)
-    sync_runs.preview(work)
+    sync_runs.preview(work, whole=True)
     used = {key for each in compared(work) if each.used and each.item for key in each.product_keys}
     with work.session() as session, session.begin():
         product = session.get_one(models.ProductMapping, min(used))
         product.catalog_item_id, product.sync = None, True
-    run_id = sync_runs.preview(work).run_id
+    run_id = sync_runs.preview(work, whole=True).run_id
     with work.session() as session:
         made = session.scalars(
             sa.select(models.Change.product_key).where(
@@ -153,17 +153,17 @@ def by_id(work: SyncContext) -> dict[int, Line]:
 
 
 def test_no_usage_is_lost(work: SyncContext) -> None:
-    sync_runs.preview(work)
+    sync_runs.preview(work, whole=True)
     with work.session() as session:
         usage = session.scalars(sa.select(models.UsageLine.quantity)).all()
     assert sum((line.sophos for line in compared(work)), Decimal(0)) == sum(usage)
 
 
 def test_one_comparison_a_month(work: SyncContext) -> None:
-    newest = sync_runs.preview(work).run_id
+    newest = sync_runs.preview(work, whole=True).run_id
     assert list(kept(work).values()) == [newest]
-    older = sync_runs.preview(work, Month(2026, 9)).run_id
-    again = sync_runs.preview(work).run_id
+    older = sync_runs.preview(work, Month(2026, 9), whole=True).run_id
+    again = sync_runs.preview(work, whole=True).run_id
     months = kept(work)
     assert set(months.values()) == {older, again}
     with work.session() as session:
@@ -173,7 +173,7 @@ def test_one_comparison_a_month(work: SyncContext) -> None:
 
 
 def test_months_long_past_are_forgotten(work: SyncContext) -> None:
-    run_id = sync_runs.preview(work).run_id
+    run_id = sync_runs.preview(work, whole=True).run_id
     with work.session() as session, session.begin():
         run = session.get_one(models.SyncRun, run_id)
         for n in range(1, 15):
@@ -186,7 +186,7 @@ def test_months_long_past_are_forgotten(work: SyncContext) -> None:
             session.add(
                 models.Comparison(run_id=other.id, month=month, read_at=run.started_at, audited=0)
             )
-    newest = sync_runs.preview(work).run_id
+    newest = sync_runs.preview(work, whole=True).run_id
     found = kept(work)
     assert len(found) == reconciliation.MONTHS_KEPT
     assert newest in found.values()
@@ -195,7 +195,7 @@ def test_months_long_past_are_forgotten(work: SyncContext) -> None:
 
 def test_what_was_written_since_is_counted_in(work: SyncContext, switch_all: Switch) -> None:
     switch_all(True)
-    run_id = sync_runs.preview(work).run_id
+    run_id = sync_runs.preview(work, whole=True).run_id
     before = {line.id: line for line in compared(work)}
     with work.session() as session:
         planned = {
@@ -232,10 +232,10 @@ def before_of(lines: dict[int, Line], place: reconciliation.Place) -> Decimal | 
 def test_read_anew_it_says_the_same_as_counted_in(work: SyncContext, switch_all: Switch) -> None:
     """What is added up from what was written is what ConnectWise then says."""
     switch_all(True)
-    run_id = sync_runs.preview(work).run_id
+    run_id = sync_runs.preview(work, whole=True).run_id
     sync_runs.approve(work, run_id, None)
     counted = {(line.place, line.sophos, line.connectwise) for line in compared(work) if line.item}
-    sync_runs.preview(work)
+    sync_runs.preview(work, whole=True)
     anew = {(line.place, line.sophos, line.connectwise) for line in compared(work) if line.item}
     # What stands at no usage any more and bills nothing is no line of a new comparison.
     assert anew <= counted
@@ -244,7 +244,7 @@ def test_read_anew_it_says_the_same_as_counted_in(work: SyncContext, switch_all:
 
 def test_undoing_is_counted_in_as_well(work: SyncContext, switch_all: Switch) -> None:
     switch_all(True)
-    run_id = sync_runs.preview(work).run_id
+    run_id = sync_runs.preview(work, whole=True).run_id
     before = {line.id: line.connectwise for line in compared(work)}
     sync_runs.approve(work, run_id, None)
     undone = sync_runs.undo(work, run_id).run_id

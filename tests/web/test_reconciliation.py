@@ -40,7 +40,7 @@ def _runs_end(app: Flask, sandbox: Sandbox) -> Iterator[None]:
 @pytest.fixture
 def compared(app: Flask) -> Flask:
     """The app after a comparison."""
-    sync_runs.preview(installation_of(app).context(actor="anna", trigger="comparison"))
+    sync_runs.preview(installation_of(app).context(actor="anna", trigger="comparison"), whole=True)
     return app
 
 
@@ -146,7 +146,7 @@ def test_a_viewer_looks_and_starts_nothing(compared: Flask, viewer: Client) -> N
 
 def test_an_older_month_can_be_looked_at(compared: Flask, viewer: Client) -> None:
     context = installation_of(compared).context(actor="anna", trigger="comparison")
-    sync_runs.preview(context, Month(2026, 10))
+    sync_runs.preview(context, Month(2026, 10), whole=True)
     assert "2026-10 as read" in viewer.page(PAGE).text, "the one that was read last"
     assert "2026-11 as read" in viewer.page(f"{PAGE}?month=2026-11").text
     assert "2026-10 as read" in viewer.page(f"{PAGE}?month=2025-01").text
