@@ -14,6 +14,7 @@ from blueprints.support import installation, reading
 from models import Role
 from services.monitoring import findings, overview
 from services.monitoring.notifications import undelivered
+from services.monitoring.verdict import Step, Verdict, verdict
 from services.scheduling.schedule_state import state as scheduler_state
 from services.upkeep.housekeeping import backup_state
 
@@ -24,9 +25,11 @@ blueprint = Blueprint("overview", __name__)
 @requires(Role.VIEWER)
 def index() -> Response:
     with reading() as session:
+        found = findings.open_findings(session)
         context: dict[str, Any] = {
             "vendors": overview.connections(installation(), session),
-            "found": findings.open_findings(session),
+            "found": found,
+            "verdict": verdict(session, found, installation().today()),
             "last": overview.last_run(session),
             "usage": overview.usage_by_month(session),
             "undelivered": undelivered(session, installation().now()),
@@ -46,6 +49,8 @@ def _around(context: dict[str, Any]) -> dict[str, Any]:
         "progress": progress,
         "settings": settings,
         "last_url": run_url(context["last"]),
+        "run_url": run_url,
+        "step": _step(context["verdict"]),
         "urls": {
             "sophos": url_if("connections.sophos") or _settings(),
             "connectwise": url_if("connections.psa") or _settings(),
@@ -53,6 +58,22 @@ def _around(context: dict[str, Any]) -> dict[str, Any]:
             "settings": _settings(),
         },
     }
+
+
+def _step(judged: Verdict) -> tuple[str, str | None] | None:
+    """What the one button of the answer says, and where it leads."""
+    run, count = judged.run, f"{judged.count:,}"
+    runs = url_if("sync_runs.index")
+    ways: dict[Step, tuple[str, str | None]] = {
+        Step.PREVIEW: ("Make a preview", runs),
+        Step.SYNC: ("Sync again", runs),
+        Step.OPEN_RUN: (f"Open run {run.id}" if run else "Open sync runs", run_url(run)),
+        Step.APPLY: ("Look through the plan", run_url(run)),
+        Step.FAILED: ("See what failed", url_if("findings.index", show=findings.FAILED)),
+        Step.HELD: (f"Decide about {count} held", run_url(run, state="held")),
+        Step.FINDINGS: ("Open the findings", url_if("findings.index")),
+    }
+    return ways.get(judged.step)
 
 
 def _settings() -> str | None:

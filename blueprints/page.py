@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from blueprints.support import installation
 from models import Role
-from services.sync.words import number, seats
+from services.sync import words
 
 MENU = (
     ("Overview", "overview.index", "house", Role.VIEWER),
@@ -41,7 +41,9 @@ class MenuEntry:
 def init_app(app: Flask) -> None:
     app.context_processor(_context)
     app.jinja_env.globals["static"] = static
-    app.jinja_env.filters.update(number=number, seats=seats, money=money, instant=instant)
+    app.jinja_env.filters.update(
+        number=number, seats=seats, money=money, instant=instant, breakable=breakable
+    )
 
 
 def _context() -> dict[str, Any]:
@@ -76,11 +78,27 @@ def _version(folder: Path, name: str) -> str:
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]
 
 
+def number(value: Decimal | int | None) -> str:
+    """A quantity without needless zeros, its thousands apart: 12, 2.5, 1,140."""
+    plain = words.number(None if value is None else Decimal(value))
+    return plain if value is None else format(Decimal(plain), ",f")
+
+
+def seats(quantity: Decimal) -> str:
+    """A quantity with its unit."""
+    return f"{number(quantity)} seat{'' if quantity == 1 else 's'}"
+
+
 def money(value: Decimal | None, *, signed: bool = False) -> str:
     """An amount with two places; a dash where none is known."""
     if value is None:
         return "–"
     return format(value, "+,.2f" if signed else ",.2f")
+
+
+def breakable(identifier: str) -> Markup:
+    """An identifier that a narrow column breaks after an underscore, not inside a word."""
+    return Markup("_<wbr>").join(identifier.split("_"))
 
 
 def instant(value: dt.datetime | None) -> Markup:

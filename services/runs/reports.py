@@ -119,7 +119,7 @@ def written_already(session: Session, month: Month, lines: Sequence[UsageLine]) 
         return None
     if newest.fingerprint != _fingerprint(lines) or _more_to_do(session, newest.id):
         return None
-    return None if _decided_otherwise(session, newest.started_at) else newest.id
+    return None if decided_otherwise(session, newest.started_at) else newest.id
 
 
 def _more_to_do(session: Session, run_id: int) -> bool:
@@ -135,7 +135,7 @@ def _more_to_do(session: Session, run_id: int) -> bool:
     return bool(session.scalar(sa.select(sa.or_(skipped, not_billed))))
 
 
-def _decided_otherwise(session: Session, since: dt.datetime) -> bool:
+def decided_otherwise(session: Session, since: dt.datetime) -> bool:
     """Whether mappings, settings or connections were changed; the audit knows of every way."""
     event = models.AuditEvent
     changed = sa.exists().where(

@@ -70,6 +70,11 @@ def last_planned_run(session: Session) -> models.SyncRun | None:
     )
 
 
+def by_a_person() -> sa.ColumnElement[bool]:
+    """Of skipped changes those that a person decided about; the others the next run plans anew."""
+    return sa.or_(*(models.Change.error.startswith(begins) for begins in _BY_A_PERSON))
+
+
 def statuses(
     session: Session, run: models.SyncRun | None, rows: Iterable[models.TenantMapping]
 ) -> dict[str, TenantStatus]:

@@ -38,7 +38,7 @@ def test_the_chart_and_its_table_say_the_same(viewer: Client, database: Session)
     total = database.scalar(sa.select(sa.func.sum(models.UsageLine.quantity)))
     assert month.quantity == total
     page = viewer.page("/")
-    assert f"{total.normalize():f}" in page.all("svg", role="img")[0].text
+    assert f"{total.normalize():,f}" in page.all("svg", role="img")[0].text
     assert month.month in page.all("table")[0].text
 
 
