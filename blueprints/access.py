@@ -18,11 +18,13 @@ from flask import (
     session,
 )
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import IntegrityError
 
 import models
 from blueprints import api_access
-from blueprints.errors import storage_failed
+from blueprints.errors import stale_form, storage_failed
+from blueprints.htmx import wants_fragment
 from blueprints.support import SignedOutError, installation, me, reading, writing
 from models import Role
 from services.people.sign_in import end_session, find_session
@@ -72,6 +74,7 @@ def init_app(app: Flask) -> None:
     manager.session_protection = None  # the token on the server is what counts
     manager.user_loader(_load)
     app.before_request(_guard)
+    app.register_error_handler(CSRFError, _without_token)
     app.register_error_handler(SignedOutError, _signed_out)
     app.register_error_handler(IntegrityError, _signed_out_or_broken)
 
@@ -141,7 +144,17 @@ def _guard_api(needed: Role | str | None) -> Response | None:
     return None
 
 
+def _without_token(error: CSRFError) -> Response:
+    """The token goes with the session: a page whose session ended is loaded anew, to sign in."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    closed = getattr(view, "required_role", None) in _RANK
+    if closed and wants_fragment() and not current_user.is_authenticated:
+        return _ask_to_sign_in()
+    return stale_form(error)
+
+
 def _ask_to_sign_in() -> Response:
+    """To the sign-in page, and from there back to where this person was."""
     session.clear()
     if request.headers.get("HX-Request") == "true":
         response = make_response("", 401)

@@ -26,6 +26,17 @@ from services.upkeep.backup import BackupError
 
 logger = logging.getLogger("tallybridge.web")
 
+_TITLES = {
+    400: "Not done",
+    403: "Not allowed",
+    404: "No such page",
+    405: "Not possible here",
+    413: "Too large",
+    429: "Too many attempts",
+    500: "Something went wrong here",
+    502: "The other side did not answer well",
+    503: "Not possible now",
+}
 _ADVICE = {
     400: "The request was not understood. Go back, reload the page and try again.",
     403: "Your role does not allow this. Ask an administrator.",
@@ -35,6 +46,7 @@ _ADVICE = {
     429: "Too many attempts. Wait a quarter of an hour and try again.",
 }
 
+_OUR_FAULT = "It is in the log. Look whether what you did is there before you do it again."
 _NO_ROOM = (
     "The data volume is full, or cannot be written. Nothing was changed; make room there and try "
     "again."
@@ -42,7 +54,6 @@ _NO_ROOM = (
 
 
 def init_app(app: Flask) -> None:
-    app.register_error_handler(CSRFError, _stale_form)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(ThrottledError, _throttled)
     for expected in (VendorError, NotConfiguredError, WrongKeyError, DatabaseUnusableError):
@@ -53,8 +64,13 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _stale_form(_error: CSRFError) -> Response:
-    return _page(400, "The form is no longer valid. Nothing was changed; reload and try again.")
+def stale_form(_error: CSRFError) -> Response:
+    """The answer to a form whose token does not count."""
+    return _page(
+        400,
+        "The form is no longer valid, or your session ended. Nothing was changed; go back, reload "
+        "and try again.",
+    )
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -100,7 +116,7 @@ def storage_failed(error: DatabaseError | OSError) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     logger.error("unexpected", exc_info=error)
-    return _page(500, "Something went wrong here. It is in the log; what was not saved is not.")
+    return _page(500, _OUR_FAULT)
 
 
 def refused(status: int, advice: str) -> Response:
@@ -115,7 +131,7 @@ def _page(status: int, advice: str) -> Response:
     """
     if wants_problem():
         return problem(status, advice)
-    title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
+    title = _TITLES.get(status) or (HTTPStatus(status).phrase if status in set(HTTPStatus) else "")
     template = "errors/notice.html" if wants_fragment() else "errors/page.html"
     response = make_response(
         render_template(
