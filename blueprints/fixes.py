@@ -18,7 +18,7 @@ def run_url(run: models.SyncRun | None, **values: Any) -> str | None:
 
 def product_url(key: str) -> str | None:
     """The product page, searched for one Sophos product."""
-    return url_if("product_mappings.index", q=key)
+    return url_if("product_mappings.index", text=key)
 
 
 def url_if(endpoint: str, **values: Any) -> str | None:

@@ -134,3 +134,10 @@ def test_when_all_is_well_it_says_so(app: Flask, viewer: Client) -> None:
         session.execute(sa.update(models.Change).values(state=models.ChangeState.APPLIED))
     assert "Nothing needs your attention" in viewer.page(PAGE).text
     assert "no held changes" in viewer.page("/").text
+
+
+def test_a_product_is_opened_alone(operator: Client) -> None:
+    page = operator.page(f"{PAGE}?show=new_product")
+    (link, *_) = [a["href"] for a in page.all("a", class_="button") if "/products" in a["href"]]
+    rows = operator.page(link).one("tbody").all("tr")
+    assert len(rows) == 1
