@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from services import audit
+from services import audit, audit_pages
 from tests.web.client import Client
 from tests.web.dom import Element
 from tests.web.world import NOW, installation_of
@@ -105,3 +107,14 @@ def test_guesses_that_were_stopped_stand_there_in_words(
 def test_nothing_can_be_changed(admin: Client) -> None:
     assert admin.post("/audit").status_code == 405
     assert admin.delete("/audit").status_code == 405
+
+
+def test_every_action_has_words() -> None:
+    """What is written into the audit stands in the code as a word with a full stop in it."""
+    root = Path(__file__).resolve().parents[2]
+    source = "".join(f.read_text(encoding="utf-8") for f in (root / "services").rglob("*.py"))
+    subjects = "catalog_item|change|config|connection|customer|directory|keys|notification"
+    subjects += "|product|serial|settings|setup|token|user"
+    written = set(re.findall(rf'"((?:{subjects})\.[a-z_]+)"', source))
+    assert len(written) > 20
+    assert written <= set(audit_pages.ACTIONS)
