@@ -17,6 +17,7 @@ from blueprints.htmx import done, render, render_dialog, wants_fragment, with_ev
 from blueprints.support import actor, installation, reading, writing
 from blueprints.sync_runs_forms import Decision, StartForm, change_filters, page_number
 from models import ChangeState, Role, RunState
+from services.monitoring.findings import KINDS
 from services.runs import approvals, exports, run_changes, run_pages, sync_runs
 from services.runs.jobs import Jobs, NotConnectedError, Work, mark_dead_runs
 from services.runs.reversal import why_no_way_back
@@ -123,6 +124,7 @@ def _show(run_id: int, *, error: str | None = None, status: int = 200) -> Respon
             key=secrets.token_urlsafe(12),
             kinds=run_changes.KINDS,
             states=run_changes.STATES,
+            finding_kinds=KINDS,
         )
 
 

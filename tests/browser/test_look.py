@@ -17,7 +17,7 @@ HIDDEN_ASIDE = """() => [...document.querySelectorAll(".table")]
   .filter(table => table.scrollWidth > table.clientWidth + 1).length"""
 BROKEN = """() => [...document.querySelectorAll("main button, main .button")]
   .filter(each => each.checkVisibility() && each.innerText.trim())
-  .filter(each => each.getClientRects()[0].height > 46).map(each => each.innerText)"""
+  .filter(each => each.getClientRects()[0].height > 38).map(each => each.innerText)"""
 WIDE = ["/", "/customers", "/runs", "/runs/1", "/findings", "/audit", "/settings/psa/products"]
 NARROW = [*WIDE, "/customers/exact-matches", "/settings/users"]
 

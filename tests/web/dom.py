@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 # Words in a line read better here than a list of twenty lines.
 # ruff: noqa: SIM905
 VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+INLINE = frozenset("b strong em span a code wbr".split())
 MAY_STAY_OPEN = frozenset("p li dt dd tr td th thead tbody tfoot option optgroup colgroup".split())
 
 
@@ -46,7 +47,11 @@ class Element:
                 yield child
             else:
                 yield from child._texts()
-                yield " " if child.tag not in ("b", "strong", "em", "span", "a", "code") else ""
+                yield (
+                    " "
+                    if child.tag not in ("b", "strong", "em", "span", "a", "code", "wbr")
+                    else ""
+                )
 
     def walk(self) -> Iterator[Element]:
         """Every element inside, in the order of the page."""

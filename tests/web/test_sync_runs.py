@@ -379,7 +379,11 @@ def test_an_open_end_is_told(app: Flask, viewer: Client, database: Session) -> N
 def test_read_only_applies_nothing(make: Make, sign_in: Callable[[Flask, str], Client]) -> None:
     app = make(READ_ONLY="true")
     client = sign_in(app, "operator")
-    assert "Read-only is switched on" in client.page("/runs/1").text
+    page = client.page("/runs/1")
+    assert "Read-only is switched on" in page.text
+    offered = {button.text for button in page.all("button")}
+    assert "Dismiss" in offered
+    assert not [each for each in offered if each.startswith(("Approve", "Apply"))]
     answer = client.post("/runs/1/approve", data={"which": "everything"})
     assert answer.status_code == 409
     assert "Nothing was written" in answer.text
