@@ -10,7 +10,11 @@ export function openDialogs() {
   if (!place) return;
   new MutationObserver(() => open(place)).observe(place, { childList: true });
   document.body.addEventListener("dialog:close", () => place.querySelector("dialog")?.close());
-  document.body.addEventListener("htmx:after:swap", () => refocus(place.querySelector("dialog[open]")));
+  document.body.addEventListener("htmx:after:swap", () => {
+    const dialog = place.querySelector("dialog[open]");
+    refocus(dialog);
+    tell(dialog);
+  });
 }
 
 function open(place) {
@@ -30,6 +34,16 @@ function open(place) {
   dialog.showModal();
   const first = dialog.querySelector("[data-focus], article > :not(header) :is(input:not([type=hidden]), select, textarea, a, button)");
   first?.focus();
+}
+
+// The page lies behind the dialog, unseen and unheard: what went wrong is told in the dialog.
+function tell(dialog) {
+  const notice = dialog && document.querySelector("#notices > *");
+  if (!notice) return;
+  dialog.querySelector("article > .told")?.remove();
+  notice.classList.add("told");
+  notice.setAttribute("role", "alert");
+  dialog.querySelector("article > header").after(notice);
 }
 
 // When a part of the dialog is replaced together with what had the focus, the new part says where.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
+import models
+from models import Role
 from tests.browser.conftest import Site, Visit, Watch
 from tests.browser.test_customers import ready
 from tests.web.client import PASSWORD
+from tests.web.world import installation_of
 
 __all__ = ["ready"]
 
@@ -63,3 +67,22 @@ def test_an_ended_session_leads_to_the_sign_in_and_back(
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(re.compile(r"/customers\?show=unmapped"))
+
+
+def test_a_refusal_is_seen_in_the_dialog_and_far_down_the_page(
+    operator_page: Page, ready: Site, watch: Watch
+) -> None:
+    page = operator_page
+    page.goto("/customers")
+    page.get_by_role("link", name=re.compile("^Change company")).last.click()
+    installation = installation_of(ready.app)
+    with installation.session() as session, session.begin():
+        session.execute(sa.update(models.User).values(role=Role.VIEWER))
+    watch.allow(403)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Your role does not allow this")
+    page.keyboard.press("Escape")
+    page.get_by_role("switch").last.click()
+    expect(page.locator("#notices")).to_contain_text("Your role does not allow this")
+    expect(page.locator("#notices > p")).to_be_in_viewport()

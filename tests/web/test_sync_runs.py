@@ -219,7 +219,7 @@ def test_changes_stand_under_their_customer_and_explain_themselves(
 ) -> None:
     page = viewer.page("/runs/1")
     assert "+1+1" in page.text
-    assert "where the number comes from" in page.text
+    assert "where it comes from" in page.text
     first = held(database)[0]
     row = page.all(id=f"change-{first.id}")[0].text
     assert "Held:" in row
