@@ -269,7 +269,7 @@ def test_each_difference_has_a_fix_that_is_there(compared: Flask, operator: Clie
     [
         (Obstacle.CUSTOMER_UNMAPPED, "/customers/{tenant}/mapping"),
         (Obstacle.AGREEMENT_UNUSABLE, "/customers/{tenant}/mapping"),
-        (Obstacle.PRODUCT_UNMAPPED, "q={product}"),
+        (Obstacle.PRODUCT_UNMAPPED, "text={product}"),
         (Obstacle.CUSTOMER_SYNC_OFF, "/customers?q={tenant}"),
         (Obstacle.NO_CUSTOMER, "/findings?show=unassigned_line"),
         (Obstacle.SEVERAL_ADDITIONS, "/findings?show=ambiguous_addition"),
@@ -303,7 +303,7 @@ def test_the_fix_leads_to_the_product_that_is_switched_off(
         }
         key = other.product_key
     (link,) = [a for a in shown(operator, line).all("a") if a.text == "Switch the product on"]
-    assert link["href"].endswith(f"q={key}")
+    assert link["href"].endswith(f"text={key}")
 
 
 def test_a_held_change_is_one_click_away(compared: Flask, operator: Client) -> None:
