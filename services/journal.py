@@ -153,7 +153,7 @@ def change_row(run_id: int, change: Change, known_additions: list[int]) -> dict[
         "held": change.held,
         "group": change.group,
         "sources": [list(source) for source in sorted(change.sources)],
-        "explanation": [_explained(record) for record in change.records],
+        "explanation": [explained(record) for record in change.records],
         "known_additions": known_additions,
     }
 
@@ -261,7 +261,8 @@ def _standing(change: Change, situation: Situation) -> list[int]:
     return sorted(a.id for a in additions if a.catalog_item_id == change.item)
 
 
-def _explained(record: UsageRecord) -> dict[str, object]:
+def explained(record: UsageRecord) -> dict[str, object]:
+    """Where a quantity comes from, down to Sophos' lines, as pages and files show it."""
     source = Source(record.tenant_id, record.product_key)
     return {
         "tenant_id": source.tenant_id,

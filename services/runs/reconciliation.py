@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 import models
 from models import ChangeState
 from services.context import SyncContext
+from services.journal import explained
 from services.runs.gather import Gathered
 from services.runs.run_changes import Names, names_of
-from services.sync.model import Addition, Source, UsageRecord
+from services.sync.model import Addition, Source
 from services.sync.reconcile import Compared, Obstacle, Verdict, reconcile, verdict
 from services.sync.words import number
 
@@ -144,7 +145,7 @@ def _stored(run_id: int, row: Compared) -> dict[str, Any]:
         facts |= {"serial": first.serial, "hint": first.account_name}
     detail = {
         "additions": [_addition(each, row.ours) for each in row.additions],
-        "explanation": [_explained(record) for record in row.records],
+        "explanation": [explained(record) for record in row.records],
     }
     return {"run_id": run_id, "facts": facts, "detail": detail}
 
@@ -155,24 +156,6 @@ def _addition(addition: Addition, ours: frozenset[int]) -> dict[str, Any]:
         "quantity": number(addition.quantity),
         "price": None if addition.unit_price is None else str(addition.unit_price),
         "ours": addition.id in ours,
-    }
-
-
-def _explained(record: UsageRecord) -> dict[str, Any]:
-    """As the run page shows it, too."""
-    return {
-        "tenant_id": record.tenant_id,
-        "product_key": record.product_key,
-        "quantity": number(record.quantity),
-        "lines": [
-            {
-                "order": line.order,
-                "serial": line.serial,
-                "name": line.product_name,
-                "quantity": number(line.quantity),
-            }
-            for line in record.lines
-        ],
     }
 
 
