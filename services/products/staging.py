@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -26,7 +26,8 @@ class StagingError(Exception):
 class Staged:
     """One unsaved edit: the mapping as it is, and as this person wants it.
 
-    `conflict` means that the mapping was changed by someone else after this person saw it.
+    `conflict` means that the mapping was changed by someone else after this person saw it, and
+    to something else than what this person wants.
     """
 
     key: str
@@ -42,6 +43,11 @@ class Staged:
         """Whether another ConnectWise product is asked for than the saved one."""
         return (self.item and self.item.id) != (self.saved_item and self.saved_item.id)
 
+    @property
+    def changes(self) -> bool:
+        """Whether it asks for anything that is not saved already, whoever saved it."""
+        return self.item_changes or self.sync != self.saved_sync
+
 
 def staged_edits(session: Session, user_id: int) -> list[Staged]:
     """Everything that this person changed and has not saved."""
@@ -54,7 +60,8 @@ def staged_edits(session: Session, user_id: int) -> list[Staged]:
         .where(models.StagedEdit.user_id == user_id)
         .order_by(models.ProductMapping.product_name, models.ProductMapping.product_key)
     )
-    return [_shown(edit, row) for edit, row in pairs]
+    shown = (_shown(edit, row) for edit, row in pairs)
+    return [edit for edit in shown if edit.changes]
 
 
 def stage_item(
@@ -221,9 +228,7 @@ def _edit(
 
 
 def _drop_if_nothing(session: Session, row: models.ProductMapping, edit: models.StagedEdit) -> None:
-    """An edit that asks for what is saved already is none, whoever saved it."""
-    shown = _shown(edit, row)
-    if shown.item_changes or shown.sync != row.sync:
+    if _shown(edit, row).changes:
         return
     if edit in session.new:
         session.expunge(edit)
@@ -232,15 +237,16 @@ def _drop_if_nothing(session: Session, row: models.ProductMapping, edit: models.
 
 
 def _shown(edit: models.StagedEdit, row: models.ProductMapping) -> Staged:
-    return Staged(
+    wanted = Staged(
         key=row.product_key,
         name=row.product_name,
         item=item_of(edit) if edit.changes_item else item_of(row),
         sync=row.sync if edit.sync is None else edit.sync,
         saved_item=item_of(row),
         saved_sync=row.sync,
-        conflict=edit.base_version != row.version,
+        conflict=False,
     )
+    return replace(wanted, conflict=wanted.changes and edit.base_version != row.version)
 
 
 def _refuse_conflicts(edits: Iterable[Staged]) -> None:

@@ -166,6 +166,18 @@ def test_a_conflict_saves_nothing_and_loses_nothing(
     assert OTHER in page
 
 
+def test_two_who_want_the_same_have_no_conflict(
+    person: Client, sign_in: Callable[[Flask, str], Client]
+) -> None:
+    admin = sign_in(person.application, "admin")
+    for each in (person, admin):
+        stage(each, q=OTHER)
+        stage(each, "CEMA-MSP", sync="off")
+    admin.post(f"{PAGE}/save")
+    assert "Conflict" not in person.page(PAGE).text
+    assert unsaved(person) == ""
+
+
 @pytest.mark.parametrize(("choice", "expected"), [("keep", OTHER), ("undo", None)])
 def test_a_conflict_is_settled_by_a_choice(
     person: Client, sign_in: Callable[[Flask, str], Client], choice: str, expected: str | None
