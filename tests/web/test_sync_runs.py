@@ -275,7 +275,10 @@ def test_one_change_is_approved_and_written(
     assert change(app, chosen).approved_by == "operator"
     assert change(app, other).state is ChangeState.HELD, "its own button counts alone"
     assert len(sandbox.log.writes()) == 1
-    assert "approved by operator" in operator.page("/runs/1").text
+    page = operator.page("/runs/1")
+    assert "approved by operator" in page.text
+    assert "Was held:" in page.all(id=f"change-{chosen}")[0].text
+    assert "Was held:" not in page.all(id=f"change-{other}")[0].text
 
 
 def test_several_and_then_all(app: Flask, operator: Client, database: Session) -> None:
