@@ -24,7 +24,10 @@ from tests.databases import empty_url, on_postgresql
 ROOT = Path(__file__).resolve().parents[2]
 FLASK = [sys.executable, "-m", "flask", "--app", "app"]
 NO_LIMITS: dict[str, Any] = {"sophos_limits": (), "connectwise_rate_per_minute": 100_000}
-RUNS = ("sync_runs", "changes", "findings", "usage_reports", "usage_lines")
+RUNS = (
+    "sync_runs", "changes", "findings", "usage_reports", "usage_lines",
+    "comparisons", "compared_rows",
+)  # fmt: skip
 """The tables in which runs are recorded, those that fail included."""
 SEEN = ("product_mappings", "tenant_mappings")
 """The tables in which a run notes what Sophos shows for the first time."""

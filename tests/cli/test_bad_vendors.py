@@ -11,7 +11,7 @@ import pytest
 from sandbox import Fault, Options, Sandbox, start
 from sandbox.faults import FaultKind, Vendor
 from tests.certificates import https, written
-from tests.cli.installation import Answer, Installation, refused, small
+from tests.cli.installation import RUNS, Answer, Installation, refused, small
 
 
 def no_run(answer: Answer, *words: str) -> None:
@@ -232,7 +232,7 @@ def test_a_run_without_the_right_to_write_ends_at_the_first_refusal(
 ) -> None:
     desk.configured()
     for refusing in with_other_vendors(desk, small(denied=frozenset({"finance/agreements:write"}))):
-        with refusing.unchanged("sync_runs", "changes", "findings", "usage_reports", "usage_lines"):
+        with refusing.unchanged(*RUNS):
             answer = refusing.call("sync", "run", "--json")
         assert answer.code == 1
         assert answer.json["state"] == "failed"

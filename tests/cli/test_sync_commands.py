@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 
 from sandbox import Fault, Sandbox
-from tests.cli.installation import Answer, Installation, refused
+from tests.cli.installation import RUNS, Answer, Installation, refused
 from tests.databases import make_engine
 from tests.purging import remove_details
-
-RECORDED = ("sync_runs", "changes", "findings", "usage_reports", "usage_lines")
-
 
 CODE = "CIXAXDR"
 SEATS = 60
@@ -52,7 +49,7 @@ def only(answer: Answer) -> dict[str, Any]:
 
 def test_a_plan_writes_nothing_and_says_what_a_run_then_does(desk: Installation) -> None:
     desk.configured()
-    with desk.unchanged(*RECORDED):
+    with desk.unchanged(*RUNS):
         planned = desk.call("sync", "plan", "--json").json
     run = desk.call("sync", "run", "--json").json
     ignored = ("id", "state", "addition_id")
@@ -77,7 +74,7 @@ def test_without_approval_what_is_held_waits_and_is_no_failure(desk: Installatio
 
 def test_a_second_run_writes_nothing(ready: Installation, sandbox: Sandbox) -> None:
     sandbox.log.clear()
-    with ready.unchanged(*RECORDED):
+    with ready.unchanged(*RUNS):
         answer = ready.call("sync", "run", "--json")
     assert answer.json["changes"] == []
     assert not [e for e in sandbox.log.entries() if e.vendor == "connectwise" and e.method != "GET"]
@@ -125,7 +122,7 @@ def test_read_only_writes_nothing_at_all(desk: Installation, command: str) -> No
     desk.configured()
     run = desk.call("sync", "run", "--json").json
     arguments = {"run": (), "approve": (run["run"], "--all"), "undo": (run["run"],)}[command]
-    with desk.unchanged(*RECORDED):
+    with desk.unchanged(*RUNS):
         answer = desk.call("sync", command, *arguments, "--json", READ_ONLY="true")
     if command == "approve":
         refused(answer, "Read-only is switched on. Nothing was written; switch it off.$")

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox
-from tests.cli.installation import FLASK, ROOT, Answer, Installation, refused
+from tests.cli.installation import FLASK, ROOT, RUNS, Answer, Installation, refused
 
 RUN_KEYS = {"run", "month", "state", "changes", "findings", "calls"}
 CHANGE_KEYS = {
@@ -68,7 +68,7 @@ def test_from_an_empty_directory_to_right_invoices_and_back(
     assert done.json["dry_run"] is False
     assert len(done.json["changes"]) == len(desk.sample()["products"] + desk.sample()["tenants"])
 
-    with desk.unchanged("sync_runs", "changes", "findings", "usage_reports", "usage_lines"):
+    with desk.unchanged(*RUNS):
         planned = desk.shell("sync", "plan", "--json")
     plan = document_of(planned)
     assert (planned.code, planned.err, plan["state"]) == (0, "", "planned")
