@@ -25,7 +25,8 @@ class KnownSecrets:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        # Reentrant: memory may be cleared up in the middle, and what is thrown away then may log.
+        self._lock = threading.RLock()
         self._staying: set[str] = set()
         self._passing: OrderedDict[str, None] = OrderedDict()
         self._pattern: re.Pattern[str] | None = _NOTHING

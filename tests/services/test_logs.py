@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cryptography.fernet import Fernet
 from structlog.contextvars import clear_contextvars
 
 from services import logs
+from services.clients import known_secrets as known_secrets_module
 from services.clients.http import Transport
 from services.clients.known_secrets import KnownSecrets, known_secrets
 from services.clients.limits import RateLimiter
@@ -183,6 +185,26 @@ def test_known_secrets_are_hidden_wherever_they_stand(file: Path) -> None:
     (line,) = lines(file)
     assert "nary" not in json.dumps(line)
     assert line["answer"] == {"deep": ["***", 5]}
+
+
+def test_a_line_may_be_written_while_another_one_is_cleared_of_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python clears up when it likes, and a lost connection is logged then, on the same thread."""
+    secrets = KnownSecrets()
+    secrets.add("canary")
+    make, said = known_secrets_module._pattern, list[str]()
+
+    def interrupted(found: Iterable[str]) -> re.Pattern[str]:
+        monkeypatch.setattr(known_secrets_module, "_pattern", make)
+        said.append(secrets.hide("a canary that was thrown away"))
+        return make(found)
+
+    monkeypatch.setattr(known_secrets_module, "_pattern", interrupted)
+    thread = threading.Thread(target=lambda: said.append(secrets.hide("canary")), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert said == ["a *** that was thrown away", "***"]
 
 
 @pytest.mark.parametrize(
