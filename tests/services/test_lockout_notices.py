@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy.engine import Engine
@@ -25,11 +26,11 @@ def locked(at: dt.datetime, way: Way = Way.PASSWORD) -> models.AuditEvent:
 
 
 @pytest.fixture
-def session(engine: Engine) -> Session:
+def session(engine: Engine) -> Iterator[Session]:
     """Of a database with a target that was added a day ago."""
-    opened = sessionmaker(engine, autoflush=True)()
-    opened.add(models.NotificationTarget(name="chat", sealed_url="", created_at=NOW - DAY))
-    return opened
+    with sessionmaker(engine, autoflush=True)() as opened:
+        opened.add(models.NotificationTarget(name="chat", sealed_url="", created_at=NOW - DAY))
+        yield opened
 
 
 def told(session: Session, settings: AppSettings = EVERYTHING) -> list[str]:

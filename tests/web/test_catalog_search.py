@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -25,21 +26,23 @@ ITEMS = [
 
 
 @pytest.fixture
-def session(engine: Engine) -> Session:
-    made = Session(engine)
-    for number, identifier, description in ITEMS:
-        made.add(
-            models.CatalogItem(
-                id=number,
-                identifier=identifier,
-                description=description,
-                inactive=False,
-                gone=False,
+def session(engine: Engine) -> Iterator[Session]:
+    with Session(engine) as made:
+        for number, identifier, description in ITEMS:
+            made.add(
+                models.CatalogItem(
+                    id=number,
+                    identifier=identifier,
+                    description=description,
+                    inactive=False,
+                    gone=False,
+                )
             )
+        made.add(
+            models.Marker(name="catalog", number=1, at=dt.datetime(2026, 11, 1, tzinfo=dt.UTC))
         )
-    made.add(models.Marker(name="catalog", number=1, at=dt.datetime(2026, 11, 1, tzinfo=dt.UTC)))
-    made.commit()
-    return made
+        made.commit()
+        yield made
 
 
 def ids(session: Session, query: str) -> list[int]:

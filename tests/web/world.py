@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -190,9 +191,16 @@ def add_users(app: Flask) -> None:
             session.add(User(name=role.value, role=role, password_hash=HASH, created_at=NOW))
 
 
+_READERS = ("index", "catalog", "directory")
+"""Threads that a page begins; they hold a connection until they have ended."""
+
+
 def close(app: Flask) -> None:
     """Let go of the database, so that its files may be copied."""
     jobs = app.extensions.get("tallybridge_jobs")
     if jobs is not None:
         jobs.join()
+    for thread in threading.enumerate():
+        if thread.name in _READERS:
+            thread.join(10)
     engine_of(app).dispose()
